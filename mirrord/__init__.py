@@ -1,0 +1,35 @@
+"""mirrord keeps a Qiniu Kodo mirror bucket in step with its origin. This is the map.
+
+Two halves share nothing but the journal, which keeps one row per key: the version the origin has, and
+the version the bucket is known to hold. A key is stale while the two differ.
+
+    sources/directory ─┐                                                left half: intake.py
+    sources/scan ──────┼▶ Change ▶ keymap ▶ coalescing ▶ staleness ▶ journal.record
+                       ┘  model/   decisions/ ──────────────────────▶   journal/  │
+                                                                                  ▼
+    log ◀ journal.settle ◀ retry.next_step ◀ Outcome ◀ kodo/ ◀ pacing ◀ journal.claim
+          journal/         decisions/        model/                     right half: dispatcher.py
+
+Left of `record` anything may be lost, and the next scan finds it. Right of it nothing may be lost, ever.
+
+    __main__.py    python -m mirrord
+    cli/           a file per command: arguments, exit codes, tables; nothing else
+    wiring.py      settings to running objects; the one place that reads clocks, rolls dice, picks backends
+    config.py      TOML, environment, credentials to settings; every mistake at once
+    settings.py    what a person may set, with defaults and bounds
+    log.py         the structlog pipeline, configured once
+    daemon.py      lifetime only: start both halves, wait for a signal, stop them in data-flow order
+    intake.py      sources → decisions → journal
+    dispatcher.py  journal → Kodo → journal
+    systemd.py     the notify protocol, and the journal's native one
+    sources/       where changes come from: contract.py, directory.py, scan.py, inotify.py
+    journal/       where rows survive a restart: tables.py, store.py, migrations/
+    kodo/          entry.py, auth.py, etag.py, protocol.py (no I/O) · wire.py, hosts.py, client.py (I/O)
+    decisions/     what to do about it: keymap, coalescing, staleness, verdict, retry; pure
+    model/         what things are: Change, Fingerprint, ObjectRow, Outcome; frozen values
+    sandbox/       a local Kodo: the seed documents' server side, for trying out and for tests
+
+Imports point down only; `lint-imports` holds that.
+"""
+
+__version__ = "0.1.0"
