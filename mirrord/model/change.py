@@ -1,0 +1,36 @@
+"""Change: what a source says of one key. A hint until the journal has recorded it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from mirrord.model.fingerprint import Fingerprint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """The origin's version of `key` as a source saw it at `seen_at`."""
+
+    key: str
+    version: Fingerprint | None
+    """None: the origin has the key no longer."""
+    seen_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejection:
+    """A name that can never become a key, and why; reported once and skipped."""
+
+    name: str
+    """Printable: bytes that are not UTF-8 stand as `\\xNN`."""
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of the changes of one `record`."""
+
+    new: int = 0
+    changed: int = 0
+    removed: int = 0
+    stale: int = 0
+    """Of all of them, those that somebody has to ask Kodo for."""

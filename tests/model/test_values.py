@@ -1,0 +1,58 @@
+"""The values that flow: frozen, and named as the log and the journal show them."""
+
+import dataclasses
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+import pytest
+
+from mirrord.model.attempt import Operation, Outcome, Reply, Verdict
+from mirrord.model.change import Change, Recorded, Rejection
+from mirrord.model.coverage import Coverage
+from mirrord.model.fingerprint import FileVersion
+from mirrord.model.row import ObjectRow, State
+from mirrord.model.step import Done, Hold, Park, Retry
+
+VALUES = [
+    pytest.param(Reply(status=200), id="Reply"),
+    pytest.param(Verdict(outcome=Outcome.REFRESHED), id="Verdict"),
+    pytest.param(Change(key="k", version=None, seen_at=datetime(2026, 1, 1, tzinfo=UTC)), id="Change"),
+    pytest.param(Rejection(name="k", reason="r"), id="Rejection"),
+    pytest.param(Recorded(), id="Recorded"),
+    pytest.param(Coverage(), id="Coverage"),
+    pytest.param(FileVersion(size_bytes=0, modified_ns=0, changed_ns=0, inode=0), id="FileVersion"),
+    pytest.param(ObjectRow(mirror="m", key="k", wanted=None), id="ObjectRow"),
+    pytest.param(Retry(timedelta(0)), id="Retry"),
+    pytest.param(Hold(timedelta(0)), id="Hold"),
+]
+
+
+@pytest.mark.parametrize("value", VALUES)
+def test_a_value_cannot_be_changed(value: Any) -> None:
+    name = dataclasses.fields(value)[0].name
+
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        setattr(value, name, None)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        pytest.param(
+            Outcome,
+            "refreshed removed origin-missing origin-failing throttled unavailable refused timed-out",
+            id="the-logs-outcome",
+        ),
+        pytest.param(Operation, "prefetch fetch glb-fetch delete", id="the-logs-operation"),
+        pytest.param(State, "fresh stale claimed parked held", id="the-journals-state"),
+    ],
+)
+def test_programs_may_rely_on_these_words(names: type[StrEnum], said: str) -> None:
+    assert [member.value for member in names] == said.split()
+
+
+def test_steps_of_one_kind_are_equal() -> None:
+    assert Done() == Done()
+    assert Park() == Park()
+    assert Done() != Park()
