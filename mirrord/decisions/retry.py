@@ -1,0 +1,69 @@
+"""After an attempt: done, again and when, parked, or the whole mirror held."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import assert_never
+
+from mirrord.model.attempt import Fault, Outcome, Verdict
+from mirrord.model.step import Done, Hold, NextStep, Park, Retry
+
+HOLD_FOR = timedelta(seconds=30)
+"""How long a mirror whose account or bucket is refused waits before one key tries again, at first."""
+HOLD_AT_MOST = timedelta(minutes=10)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """The settings' `[mirror.retry]`."""
+
+    first_delay: timedelta = timedelta(seconds=1)
+    max_delay: timedelta = timedelta(minutes=10)
+    max_attempts: int = 12
+
+
+def backoff(failures: int, policy: RetryPolicy, chance: float) -> timedelta:
+    """Exponential with full jitter: any time up to the doubled delay. `failures` counts from 1."""
+    doubled: timedelta = policy.first_delay * 2 ** min(failures - 1, 24)
+    return min(policy.max_delay, doubled) * chance
+
+
+def next_step(
+    verdict: Verdict,
+    *,
+    attempt: int,
+    strikes: int,
+    policy: RetryPolicy,
+    chance: float,
+    retry_after: timedelta | None = None,
+) -> NextStep:
+    """What follows attempt number `attempt` (from 1), with `strikes` of them, this one included, counted.
+
+    Only strikes park a key: nobody wants ten thousand parked keys because Kodo was out of reach for an hour.
+    """
+    match verdict.fault:
+        case None:
+            return Done()
+        case Fault.ACCOUNT:
+            return Hold(HOLD_FOR)
+        case Fault.KEY if verdict.outcome is not Outcome.TIMED_OUT:
+            return Park()  # asking the same again cannot end otherwise
+        case Fault.KEY | Fault.ORIGIN | Fault.SERVICE:
+            if strikes >= policy.max_attempts:
+                return Park()
+            return Retry(max(backoff(attempt, policy, chance), retry_after or timedelta(0)))
+        case _:
+            assert_never(verdict.fault)
+
+
+def hold_after(previous: timedelta | None) -> timedelta:
+    """The next pause of a held mirror: doubled while its probes keep being refused."""
+    return HOLD_FOR if previous is None else min(previous * 2, HOLD_AT_MOST)
+
+
+def orphan_grace(size_bytes: int | None) -> timedelta:
+    """How long to leave a key alone whose claimer was killed, unless its lease ends sooner.
+
+    Kodo does not notice that the client died and goes on pulling. Of two pulls of one key the last to
+    finish wins, so a new one waits until the old one has probably ended: 10 s and a second per MiB.
+    """
+    return timedelta(seconds=10) + timedelta(seconds=(size_bytes or 0) / 2**20)

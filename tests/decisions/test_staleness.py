@@ -1,0 +1,345 @@
+"""Every way a row moves: changes before, during and after a claim; claims that end well, badly, late or not at all."""
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from mirrord.decisions.staleness import IntakeRules, NewKeys, OnRemoved, given_back, lease_for, settled, take_in
+from mirrord.model.attempt import Outcome
+from mirrord.model.fingerprint import Fingerprint, of_file
+from mirrord.model.row import ObjectRow, State
+from mirrord.model.step import Done, Hold, NextStep, Park, Retry
+from tests.decisions.claims import at, change, claimed, ended
+
+KEEP = IntakeRules(on_removed=OnRemoved.KEEP)
+DELETE = IntakeRules(on_removed=OnRemoved.DELETE)
+ADOPT = IntakeRules(new_keys=NewKeys.FRESH)
+V1, V2 = Fingerprint("=v1"), Fingerprint("=v2")
+
+FRESH = ObjectRow(mirror="m", key="k", wanted=V1, confirmed=V1, state=State.FRESH, generation=3, claims=2)
+STALE = ObjectRow(
+    mirror="m", key="k", wanted=V2, confirmed=V1, generation=4, claims=2,
+    state=State.STALE, stale_since=at(0), due_at=at(60), attempts=3, strikes=2,
+)  # fmt: skip
+PARKED = replace(STALE, state=State.PARKED, due_at=None)
+REMOVED = replace(STALE, wanted=None)
+CLAIMED = claimed(STALE)
+
+
+# -- a change comes in -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rules", [KEEP, DELETE])
+def test_a_new_key_is_stale_and_due_at_once(rules: IntakeRules) -> None:
+    row = take_in(None, "m", change("=v1", 7), rules)
+
+    assert row == ObjectRow(mirror="m", key="k", wanted=V1, state=State.STALE, stale_since=at(7), due_at=at(7))
+
+
+def test_an_adopted_key_is_fresh_without_being_asked_for() -> None:
+    row = take_in(None, "m", change("=v1", 7), ADOPT)
+
+    assert row == ObjectRow(mirror="m", key="k", wanted=V1, confirmed=V1, state=State.FRESH)
+
+
+def test_an_adopted_key_that_changes_later_is_stale() -> None:
+    adopted = take_in(None, "m", change("=v1", 7), ADOPT)
+
+    row = take_in(adopted, "m", change("=v2", 8), ADOPT)
+
+    assert row is not None
+    assert (row.state, row.wanted, row.confirmed, row.due_at) == (State.STALE, V2, V1, at(8))
+
+
+@pytest.mark.parametrize("rules", [KEEP, DELETE, ADOPT])
+def test_the_removal_of_a_key_never_seen_is_nothing(rules: IntakeRules) -> None:
+    assert take_in(None, "m", change(None), rules) is None
+
+
+@pytest.mark.parametrize("row", [FRESH, STALE, PARKED, CLAIMED, REMOVED], ids=lambda row: row.state.value)
+def test_hearing_the_same_again_changes_nothing(row: ObjectRow) -> None:
+    assert take_in(row, "m", change(row.wanted, 99), DELETE) is None
+
+
+@pytest.mark.parametrize(
+    ("row", "since"),
+    [
+        pytest.param(FRESH, at(50), id="fresh"),
+        pytest.param(STALE, at(0), id="stale-longer"),
+        pytest.param(PARKED, at(0), id="parked"),
+        pytest.param(REMOVED, at(0), id="removed"),
+    ],
+)
+def test_a_newer_version_is_due_at_once_with_a_clean_slate(row: ObjectRow, since: object) -> None:
+    after = take_in(row, "m", change("=v3", 50), DELETE)
+
+    assert after is not None
+    assert (after.state, after.wanted, after.confirmed) == (State.STALE, "=v3", V1)
+    assert after.generation == row.generation + 1
+    assert (after.stale_since, after.due_at) == (since, at(50))
+    assert (after.attempts, after.strikes, after.claims) == (0, 0, row.claims)
+
+
+def test_a_change_during_a_claim_leaves_the_claim_out_and_counts_the_generation() -> None:
+    after = take_in(CLAIMED, "m", change("=v3", 50), KEEP)
+
+    assert after == replace(CLAIMED, wanted=Fingerprint("=v3"), generation=5, attempts=0, strikes=0)
+
+
+@pytest.mark.parametrize("rules", [KEEP, DELETE])
+def test_a_removal_during_a_claim_leaves_the_claim_out_and_counts_the_generation(rules: IntakeRules) -> None:
+    after = take_in(CLAIMED, "m", change(None, 50), rules)
+
+    assert after == replace(CLAIMED, wanted=None, generation=5, attempts=0, strikes=0)
+
+
+@pytest.mark.parametrize("row", [FRESH, STALE, PARKED], ids=lambda row: row.state.value)
+def test_under_keep_a_removal_asks_for_nothing(row: ObjectRow) -> None:
+    after = take_in(row, "m", change(None, 50), KEEP)
+
+    assert after is not None
+    assert (after.state, after.wanted, after.confirmed) == (State.FRESH, None, V1)
+    assert (after.stale_since, after.due_at, after.generation) == (None, None, row.generation + 1)
+
+
+@pytest.mark.parametrize("row", [FRESH, STALE, PARKED], ids=lambda row: row.state.value)
+def test_under_delete_a_removal_is_due_at_once(row: ObjectRow) -> None:
+    after = take_in(row, "m", change(None, 50), DELETE)
+
+    assert after is not None
+    assert (after.state, after.wanted, after.due_at) == (State.STALE, None, at(50))
+
+
+@pytest.mark.parametrize("row", [STALE, PARKED], ids=lambda row: row.state.value)
+def test_going_back_to_what_the_bucket_holds_makes_the_key_fresh(row: ObjectRow) -> None:
+    after = take_in(row, "m", change("=v1", 50), KEEP)
+
+    assert after is not None
+    assert (after.state, after.wanted, after.generation) == (State.FRESH, V1, 5)
+    assert (after.stale_since, after.due_at, after.attempts, after.strikes) == (None, None, 0, 0)
+
+
+def test_a_key_that_comes_back_after_its_copy_was_deleted_is_asked_for() -> None:
+    removed = take_in(FRESH, "m", change(None, 10), DELETE)
+    assert removed is not None
+    claim = claimed(removed)
+    gone = settled(claim, ended(claim, outcome=Outcome.REMOVED), DELETE)
+
+    back = take_in(gone, "m", change("=v1", 20), DELETE)
+
+    assert gone is not None
+    assert (gone.state, gone.confirmed) == (State.FRESH, None)
+    assert back is not None
+    assert (back.state, back.due_at) == (State.STALE, at(20))
+
+
+# -- a claim ends ----------------------------------------------------------------------------------------
+
+
+def test_a_success_makes_the_key_fresh_and_keeps_the_evidence() -> None:
+    end = ended(CLAIMED, Done(), 70, status=200, reqid="r", bucket_hash="h", error=None)
+
+    after = settled(CLAIMED, end, KEEP)
+
+    assert after == ObjectRow(
+        mirror="m", key="k", wanted=V2, confirmed=V2, bucket_hash="h", generation=4, claims=3, state=State.FRESH,
+        last_at=at(70), last_status=200, last_reqid="r", last_outcome=Outcome.REFRESHED,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("step", "state", "due_at"),
+    [
+        pytest.param(Retry(timedelta(seconds=5)), State.STALE, at(75), id="retry"),
+        pytest.param(Hold(timedelta(seconds=30)), State.STALE, at(100), id="hold"),
+        pytest.param(Park(), State.PARKED, None, id="park"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("counts", "strikes"), [pytest.param(True, 3, id="strike"), pytest.param(False, 2, id="no-strike")]
+)
+def test_a_failure_keeps_the_key_and_the_evidence(
+    step: NextStep, state: State, due_at: object, counts: bool, strikes: int
+) -> None:
+    end = ended(CLAIMED, step, 70, counts=counts, status=478, reqid="r", error="E502", outcome=Outcome.ORIGIN_FAILING)
+
+    after = settled(CLAIMED, end, KEEP)
+
+    assert after is not None
+    assert (after.state, after.due_at, after.stale_since, after.lease_until) == (state, due_at, at(0), None)
+    assert (after.wanted, after.confirmed, after.generation, after.claims) == (V2, V1, 4, 3)
+    assert (after.attempts, after.strikes) == (4, strikes)
+    assert (after.last_at, after.last_status, after.last_reqid) == (at(70), 478, "r")
+    assert (after.last_outcome, after.last_error) == (Outcome.ORIGIN_FAILING, "E502")
+
+
+@pytest.mark.parametrize(
+    "step", [Done(), Retry(timedelta(hours=1)), Hold(timedelta(hours=1)), Park()], ids=lambda step: type(step).__name__
+)
+def test_after_a_change_during_the_call_the_key_is_stale_however_the_call_ended(step: NextStep) -> None:
+    now = take_in(CLAIMED, "m", change("=v3", 50), KEEP)
+    assert now is not None
+
+    after = settled(now, ended(CLAIMED, step, 70, asked_for="=v2", found="=v2"), KEEP)
+
+    assert after is not None
+    assert (after.state, after.wanted, after.generation) == (State.STALE, "=v3", 5)
+    assert (after.due_at, after.stale_since, after.lease_until) == (at(70), at(0), None)
+    assert (after.attempts, after.strikes) == (0, 0)
+
+
+def test_a_change_there_and_back_during_the_call_leaves_the_key_stale() -> None:
+    there = take_in(CLAIMED, "m", change("=v3", 50), KEEP)
+    back = take_in(there, "m", change("=v2", 51), KEEP)
+    assert back is not None
+
+    after = settled(back, ended(CLAIMED, Done(), 70), KEEP)
+
+    assert after is not None
+    assert (after.state, after.wanted, after.due_at) == (State.STALE, V2, at(70))
+
+
+@pytest.mark.parametrize(
+    ("rules", "state"), [pytest.param(KEEP, State.FRESH, id="keep"), pytest.param(DELETE, State.STALE, id="delete")]
+)
+def test_a_removal_recorded_during_the_call_is_still_to_be_done(rules: IntakeRules, state: State) -> None:
+    now = take_in(CLAIMED, "m", change(None, 50), rules)
+    assert now is not None
+
+    after = settled(now, ended(CLAIMED, Done(), 70, asked_for="=v2", found=None), rules)
+
+    assert after is not None
+    assert (after.state, after.wanted) == (state, None)
+
+
+@pytest.mark.parametrize(
+    "step", [Done(), Retry(timedelta(hours=1)), Hold(timedelta(hours=1)), Park()], ids=lambda step: type(step).__name__
+)
+def test_a_file_that_moved_on_during_the_call_is_wanted_as_it_is_now(step: NextStep) -> None:
+    after = settled(CLAIMED, ended(CLAIMED, step, 70, asked_for="=v2", found="=v3"), KEEP)
+
+    assert after is not None
+    assert (after.state, after.wanted, after.generation) == (State.STALE, "=v3", 5)
+    assert (after.due_at, after.attempts, after.strikes) == (at(70), 0, 0)
+
+
+def test_a_file_that_was_newer_than_the_row_before_the_call_is_fresh_after_it() -> None:
+    after = settled(CLAIMED, ended(CLAIMED, Done(), 70, asked_for="=v3", found="=v3"), KEEP)
+
+    assert after is not None
+    assert (after.state, after.wanted, after.confirmed) == (State.FRESH, "=v3", "=v3")
+    assert take_in(after, "m", change("=v3", 80), KEEP) is None  # the hint that comes late says nothing new
+
+
+@pytest.mark.parametrize(
+    ("rules", "state"), [pytest.param(KEEP, State.FRESH, id="keep"), pytest.param(DELETE, State.STALE, id="delete")]
+)
+def test_a_file_that_vanished_during_the_call_is_a_removal(rules: IntakeRules, state: State) -> None:
+    after = settled(CLAIMED, ended(CLAIMED, Park(), 70, found=None, status=404), rules)
+
+    assert after is not None
+    assert (after.state, after.wanted, after.generation) == (state, None, 5)
+
+
+def test_a_file_that_came_back_before_its_copy_was_deleted_is_wanted_again() -> None:
+    claim = claimed(REMOVED)
+
+    after = settled(claim, ended(claim, Retry(timedelta(0)), 70, found="=v3", attempted=False), DELETE)
+
+    assert after is not None
+    assert (after.state, after.wanted, after.due_at, after.generation) == (State.STALE, "=v3", at(70), 5)
+
+
+def test_a_claim_given_back_unused_is_no_attempt() -> None:
+    before = replace(CLAIMED, last_status=478, last_at=at(1), last_outcome=Outcome.ORIGIN_FAILING)
+
+    after = settled(before, ended(before, Retry(timedelta(0)), 70, attempted=False), KEEP)
+
+    assert after == replace(before, state=State.STALE, due_at=at(70), lease_until=None)
+
+
+def test_under_keep_a_claimed_removal_asks_for_nothing_and_comes_to_rest() -> None:
+    claim = claimed(REMOVED)
+
+    after = settled(claim, ended(claim, Retry(timedelta(0)), 70, attempted=False), KEEP)
+
+    assert after is not None
+    assert (after.state, after.wanted, after.confirmed, after.due_at) == (State.FRESH, None, V1, None)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        pytest.param(STALE, id="lapsed-and-waiting"),
+        pytest.param(claimed(CLAIMED), id="lapsed-and-claimed-by-another"),
+        pytest.param(FRESH, id="lapsed-and-done-by-another"),
+        pytest.param(PARKED, id="lapsed-and-parked-by-another"),
+    ],
+)
+def test_a_claim_that_lapsed_settles_nothing(row: ObjectRow) -> None:
+    late = replace(ended(CLAIMED, Done(), 70), claims=CLAIMED.claims)
+
+    assert settled(row, late, KEEP) is None
+
+
+# -- what a call without a clear end leaves -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", [Outcome.TIMED_OUT, Outcome.UNAVAILABLE])
+def test_after_a_pull_with_an_unknown_end_the_old_version_is_asked_for_again(outcome: Outcome) -> None:
+    after = settled(CLAIMED, ended(CLAIMED, Retry(timedelta(0)), 70, outcome=outcome), KEEP)
+
+    back = take_in(after, "m", change("=v1", 80), KEEP)  # the bucket may hold v2 by now
+
+    assert back is not None
+    assert (back.state, back.due_at) == (State.STALE, at(80))
+
+
+def test_after_a_pull_of_a_moving_file_the_version_asked_for_is_asked_for_again() -> None:
+    after = settled(CLAIMED, ended(CLAIMED, Done(), 70, asked_for="=v2", found="=v3"), KEEP)
+
+    back = take_in(after, "m", change("=v2", 80), KEEP)  # the bucket may hold v3 by now
+
+    assert back is not None
+    assert (back.state, back.due_at) == (State.STALE, at(80))
+
+
+def test_after_a_killed_pull_the_old_version_is_asked_for_again() -> None:
+    after = given_back(CLAIMED, at(70))
+
+    back = take_in(after, "m", change("=v1", 80), KEEP)  # the bucket may hold v2 by now
+
+    assert back is not None
+    assert (back.state, back.due_at) == (State.STALE, at(80))
+
+
+# -- the claimer died ---------------------------------------------------------------------------------
+
+
+def sized(mebibytes: int) -> ObjectRow:
+    return replace(CLAIMED, wanted=of_file(mebibytes * 2**20, 1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    ("row", "due_at"),
+    [
+        pytest.param(sized(5), at(25), id="grace-for-its-size"),
+        pytest.param(sized(5000), at(300), id="never-past-the-lease"),
+        pytest.param(CLAIMED, at(20), id="a-feeds-version"),
+        pytest.param(replace(CLAIMED, wanted=None), at(20), id="a-removal"),
+        pytest.param(replace(sized(5), lease_until=at(4)), at(4), id="lease-lapsed-long-ago"),
+    ],
+)
+def test_a_dead_claimers_key_is_due_when_its_pull_has_surely_ended(row: ObjectRow, due_at: object) -> None:
+    after = given_back(row, at(10))
+
+    assert (after.state, after.due_at, after.lease_until) == (State.STALE, due_at, None)
+    assert (after.wanted, after.generation, after.stale_since) == (row.wanted, 4, at(0))
+    assert (after.claims, after.attempts, after.strikes) == (3, 3, 2)
+
+
+def test_a_lease_outlasts_the_longest_call() -> None:
+    connect, read = timedelta(seconds=10), timedelta(seconds=300)
+
+    assert lease_for(connect, read) >= connect + read + timedelta(seconds=30)

@@ -1,0 +1,193 @@
+"""Any order of edits, claims, pulls, lost answers and crashes: a key that counts as fresh is the origin's."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from mirrord.decisions.staleness import IntakeRules, OnRemoved, Settlement, given_back, settled, take_in
+from mirrord.model.attempt import Outcome
+from mirrord.model.row import ObjectRow, State
+from mirrord.model.step import Done, NextStep, Park, Retry
+from tests.decisions.claims import SAME, at, change, claimed, ended
+
+SOON = Retry(timedelta(seconds=1))
+
+
+@dataclass(kw_only=True)
+class Call:
+    """One claim's call: what the origin had before it, and whether Kodo has acted on it yet."""
+
+    claim: ObjectRow
+    asked_for: str | None
+    acted: bool = False
+
+
+class OneKey(RuleBasedStateMachine):
+    """An origin, a bucket and the row between them. Kodo pulls what the origin has at that instant."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rules = IntakeRules()
+        self.now = 0
+        self.versions = 0
+        self.origin: str | None = None
+        self.bucket: str | None = None
+        self.row: ObjectRow | None = None
+        self.call: Call | None = None
+        self.lapsed: list[Call] = []
+        self.generation = self.claims = 0
+
+    @initialize(policy=st.sampled_from(OnRemoved), mirrored=st.booleans())
+    def begins(self, policy: OnRemoved, mirrored: bool) -> None:
+        self.rules = IntakeRules(on_removed=policy)
+        if mirrored:
+            self.publishes(seen=True)
+            self.is_claimed(acts=True)
+            self.success_arrives()
+
+    # -- the origin -----------------------------------------------------------------------------------
+
+    @rule(seen=st.booleans())
+    def publishes(self, seen: bool) -> None:
+        self.versions += 1
+        self.origin = f"=v{self.versions}"
+        if seen:
+            self.is_seen()
+
+    @rule(seen=st.booleans())
+    def removes(self, seen: bool) -> None:
+        self.origin = None
+        if seen:
+            self.is_seen()
+
+    @precondition(lambda self: self.row and self.row.confirmed and self.row.wanted == self.origin)
+    @rule()
+    def rolls_back_what_was_seen(self) -> None:
+        assert self.row is not None
+        self.origin = self.row.confirmed
+        self.is_seen()
+
+    @rule()
+    def is_seen(self) -> None:
+        self.now += 1
+        before = self.row
+        row = take_in(before, "m", change(self.origin, self.now), self.rules)
+        if row is None:
+            assert (before.wanted if before else None) == self.origin
+            return
+        assert row.wanted == self.origin
+        assert before is None or (row.state is State.CLAIMED) == (before.state is State.CLAIMED)
+        self.row = row
+
+    # -- the dispatcher and Kodo ---------------------------------------------------------------------
+
+    @precondition(lambda self: self.row is not None and self.row.state is State.STALE)
+    @rule(acts=st.booleans())
+    def is_claimed(self, acts: bool) -> None:
+        assert self.row is not None
+        self.row = claimed(self.row, self.now)
+        self.call = Call(claim=self.row, asked_for=self.origin)
+        keeps = self.row.wanted is None and self.rules.on_removed is OnRemoved.KEEP
+        if keeps or (self.row.wanted is None) != (self.origin is None):  # what was to be done no longer is
+            self._settle(self.call, Retry(timedelta(0)), attempted=False, asked_for=SAME)
+            self.call = None
+        elif acts:
+            self.kodo_acts()
+
+    @precondition(lambda self: self.call is not None and not self.call.acted)
+    @rule()
+    def kodo_acts(self) -> None:
+        assert self.call is not None
+        self.call.acted = True
+        if self.call.claim.wanted is None:
+            self.bucket = None
+        elif self.origin is not None:
+            self.bucket = self.origin
+        else:
+            self.call.acted = False  # 404: nothing is stored
+
+    @precondition(lambda self: self.call is not None and self.call.acted)
+    @rule()
+    def success_arrives(self) -> None:
+        self._end(Done(), Outcome.REFRESHED)
+
+    @precondition(lambda self: self.call is not None and not self.call.acted)
+    @rule(step=st.sampled_from([SOON, Park()]))
+    def failure_arrives(self, step: NextStep) -> None:
+        self._end(step, Outcome.ORIGIN_FAILING)
+
+    @precondition(lambda self: self.call is not None)
+    @rule(step=st.sampled_from([SOON, Park()]), outcome=st.sampled_from([Outcome.TIMED_OUT, Outcome.UNAVAILABLE]))
+    def answer_is_lost(self, step: NextStep, outcome: Outcome) -> None:
+        self._end(step, outcome)
+
+    @precondition(lambda self: self.call is not None)
+    @rule()
+    def claimer_dies(self) -> None:
+        assert self.row is not None
+        assert self.call is not None
+        self.row = given_back(self.row, at(self.now))
+        self.lapsed.append(self.call)
+        self.call = None
+
+    @precondition(lambda self: self.lapsed)
+    @rule()
+    def lapsed_claim_settles_nothing(self) -> None:
+        assert self.row is not None
+        late = ended(self.lapsed[-1].claim, Done(), self.now, asked_for=self.lapsed[-1].asked_for, found=self.origin)
+
+        assert settled(self.row, late, self.rules) is None
+
+    def _end(self, step: NextStep, outcome: Outcome) -> None:
+        assert self.call is not None
+        self._settle(self.call, step, asked_for=self.call.asked_for, outcome=outcome)
+        self.call = None
+
+    def _settle(self, call: Call, step: NextStep, *, asked_for: str | None, **also: object) -> None:
+        self.now += 1
+        end: Settlement = ended(call.claim, step, self.now, asked_for=asked_for, found=self.origin, **also)
+        assert self.row is not None
+        overtaken = self.row.generation != call.claim.generation
+        wanted = self.row.wanted
+        self.row = settled(self.row, end, self.rules)
+        assert self.row is not None
+        if overtaken and wanted is not None:
+            assert self.row.state is State.STALE
+
+    # -- what always holds ---------------------------------------------------------------------------
+
+    @invariant()
+    def a_fresh_key_is_the_version_it_says(self) -> None:
+        if self.row is None or self.row.state is not State.FRESH:
+            return
+        if self.row.wanted is not None:
+            assert self.bucket == self.row.wanted
+        elif self.rules.on_removed is OnRemoved.DELETE:
+            assert self.bucket is None
+
+    @invariant()
+    def columns_go_with_the_state(self) -> None:
+        row = self.row
+        if row is None:
+            return
+        assert (row.lease_until is not None) is (row.state is State.CLAIMED)
+        assert (row.stale_since is None) is (row.state is State.FRESH)
+        if row.state is not State.CLAIMED:
+            assert (row.due_at is not None) is (row.state is State.STALE)
+        if row.state is State.FRESH:
+            assert (row.attempts, row.strikes) == (0, 0)
+        assert row.strikes <= row.attempts
+
+    @invariant()
+    def counters_never_go_back(self) -> None:
+        if self.row is not None:
+            assert self.row.generation >= self.generation
+            assert self.row.claims >= self.claims
+            self.generation, self.claims = self.row.generation, self.row.claims
+
+
+OneKey.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+TestAnyOrderOfEvents = OneKey.TestCase
