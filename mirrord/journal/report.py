@@ -1,0 +1,115 @@
+"""The journal as a person or a program asks about it: read-only, beside a running service or without one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from mirrord.journal import schema
+from mirrord.journal.database import file_of, name_of, open_engine, translated
+from mirrord.journal.errors import JournalTooNew
+from mirrord.journal.statements import row_from
+from mirrord.journal.store import read_coverage
+from mirrord.journal.tables import from_microseconds, objects
+from mirrord.model.coverage import Coverage
+from mirrord.model.row import ObjectRow, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MirrorReport:
+    """One mirror's keys by state, its oldest stale key and its coverage."""
+
+    mirror: str
+    keys: dict[State, int]
+    """Every state, also those no key is in; without the kept ones."""
+    kept: int
+    """Keys gone at the origin whose copies the bucket keeps, as the settings say."""
+    oldest_stale_key: str | None
+    oldest_stale_since: datetime | None
+    coverage: Coverage
+
+    @property
+    def settled(self) -> bool:
+        """Whether every key is fresh."""
+        return all(count == 0 for state, count in self.keys.items() if state is not State.FRESH)
+
+
+def report(url: str, mirrors: Sequence[str]) -> list[MirrorReport]:
+    """Where each mirror stands. A journal that does not exist yet has nothing in it. Raises JournalUnavailable."""
+    if _is_empty(url):
+        return [_report_of_nothing(mirror) for mirror in mirrors]
+    with translated(url), open_engine(url, writing=False).connect() as connection:
+        _check(connection, url)
+        return [_report(connection, mirror) for mirror in mirrors]
+
+
+def unfinished(url: str, mirror: str, most: int) -> list[ObjectRow]:
+    """Keys that are not fresh, those that need a person first, then the oldest."""
+    order = sa.case({State.PARKED.value: 0, State.HELD.value: 1}, value=objects.c.state, else_=2)
+    query = (
+        sa.select(objects)
+        .where(objects.c.mirror == mirror, objects.c.state != State.FRESH.value)
+        .order_by(order, objects.c.stale_since, objects.c.key)
+        .limit(most)
+    )
+    if _is_empty(url):
+        return []
+    with translated(url), open_engine(url, writing=False).connect() as connection:
+        return [row_from(values) for values in connection.execute(query)]
+
+
+def _is_empty(url: str) -> bool:
+    """Whether no service has used this journal yet; asking SQLite would create the file."""
+    file = file_of(url)
+    return file is not None and (not file.exists() or file.stat().st_size == 0)
+
+
+def _check(connection: sa.Connection, url: str) -> None:
+    revision = schema.current(connection)
+    if revision != schema.HEAD:
+        raise JournalTooNew(
+            f"{name_of(url)}: its revision is {revision}, this mirrord reads {schema.HEAD}; "
+            "run the version of mirrord that the service runs"
+        )
+
+
+def _report(connection: sa.Connection, mirror: str) -> MirrorReport:
+    gone = objects.c.wanted.is_(None)
+    counted = connection.execute(
+        sa.select(objects.c.state, gone, sa.func.count())
+        .where(objects.c.mirror == mirror)
+        .group_by(objects.c.state, gone)
+    )
+    counts, kept = dict.fromkeys(State, 0), 0
+    for name, is_gone, count in counted:
+        state = State(name)
+        if is_gone and state is State.FRESH:
+            kept += count
+        else:
+            counts[state] += count
+    oldest = connection.execute(
+        sa.select(objects.c.key, objects.c.stale_since)
+        .where(objects.c.mirror == mirror, objects.c.state != State.FRESH.value)
+        .order_by(objects.c.stale_since)
+        .limit(1)
+    ).one_or_none()
+    return MirrorReport(
+        mirror=mirror,
+        keys=counts,
+        kept=kept,
+        oldest_stale_key=oldest.key if oldest else None,
+        oldest_stale_since=from_microseconds(oldest.stale_since) if oldest else None,
+        coverage=read_coverage(connection, mirror),
+    )
+
+
+def _report_of_nothing(mirror: str) -> MirrorReport:
+    return MirrorReport(
+        mirror=mirror,
+        keys=dict.fromkeys(State, 0),
+        kept=0,
+        oldest_stale_key=None,
+        oldest_stale_since=None,
+        coverage=Coverage(),
+    )

@@ -1,0 +1,75 @@
+"""The journal's tables, as SQLAlchemy Core sees them; `migrations/` creates and changes them."""
+
+from datetime import UTC, datetime, timedelta
+
+import sqlalchemy as sa
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+INSTANT = sa.BigInteger
+"""Whole microseconds since 1970, UTC: sorts, indexes and compares as it is. `to_microseconds` and back."""
+
+
+def to_microseconds(at: datetime | None) -> int | None:
+    return None if at is None else (at - _EPOCH) // _MICROSECOND
+
+
+def from_microseconds(count: int | None) -> datetime | None:
+    return None if count is None else _EPOCH + timedelta(microseconds=count)
+
+
+# SQLite and PostgreSQL must sort keys as Python sorts str: by code point
+KEY = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
+metadata = sa.MetaData()
+
+objects = sa.Table(
+    "objects",
+    metadata,
+    sa.Column("mirror", sa.Text, primary_key=True),
+    sa.Column("key", KEY, primary_key=True),
+    sa.Column("wanted", sa.Text),
+    sa.Column("generation", sa.Integer, nullable=False),
+    sa.Column("confirmed", sa.Text),
+    sa.Column("bucket_hash", sa.Text),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("stale_since", INSTANT),
+    sa.Column("due_at", INSTANT),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("strikes", sa.Integer, nullable=False),
+    sa.Column("claims", sa.Integer, nullable=False),
+    sa.Column("lease_until", INSTANT),
+    sa.Column("last_at", INSTANT),
+    sa.Column("last_status", sa.Integer),
+    sa.Column("last_reqid", sa.Text),
+    sa.Column("last_outcome", sa.Text),
+    sa.Column("last_error", sa.Text),
+    # the primary key is the table: a scan reads it in order, a claim or settlement finds a row in one step
+    sqlite_with_rowid=False,
+)
+
+# partial: the fresh majority costs neither space nor time here
+IS_STALE = sa.text("state = 'stale'")
+IS_CLAIMED = sa.text("state = 'claimed'")
+sa.Index("objects_due", objects.c.mirror, objects.c.due_at, sqlite_where=IS_STALE)
+sa.Index("objects_leased", objects.c.mirror, objects.c.lease_until, sqlite_where=IS_CLAIMED)
+
+cursors = sa.Table(
+    "cursors",
+    metadata,
+    sa.Column("mirror", sa.Text, primary_key=True),
+    sa.Column("source", sa.Text, primary_key=True),  # the source's identity: a cursor of another one is worthless
+    sa.Column("cursor", sa.Text, nullable=False),
+    sa.Column("moved_at", INSTANT, nullable=False),
+)
+
+coverage = sa.Table(
+    "coverage",
+    metadata,
+    sa.Column("mirror", sa.Text, primary_key=True),
+    sa.Column("complete_as_of", INSTANT),  # null: no complete scan yet
+    sa.Column("lost_since", INSTANT),  # null: nothing is known to be missing
+    sa.Column("lost_reason", sa.Text),
+)

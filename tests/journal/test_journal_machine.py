@@ -1,0 +1,177 @@
+"""Any order of changes, claims, settlements, lapses and restarts, on a real file, against a few dicts."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from mirrord.model.row import ObjectRow, State
+from mirrord.model.step import Done, NextStep, Park, Retry
+from tests.journal.ledger import ALL, LEASE, Ledger, at, change, ended
+
+KEYS = ["a", "a/b", "～", "😀"]
+LEASE_S = LEASE.total_seconds()
+
+
+@dataclass
+class Key:
+    """What the promises say of one key."""
+
+    version: str | None
+    due_at: float | None
+    holder: int | None = None
+    """The claim that is out."""
+    lapses_at: float = 0
+    changed: bool = False
+    """Whether a change came in while the claim was out."""
+
+
+@cache
+def empty_journal() -> bytes:
+    """A journal with its tables; making them anew for every example would take most of the time."""
+    with TemporaryDirectory() as directory:
+        file = Path(directory) / "journal.db"
+        Ledger(file).close()
+        return file.read_bytes()
+
+
+class JournalOnAFile(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = TemporaryDirectory()
+        self.file = Path(self.directory.name) / "journal.db"
+        self.file.write_bytes(empty_journal())
+        self.ledger = Ledger(self.file)
+        self.now = 0
+        self.keys: dict[str, Key] = {}
+        self.out: list[ObjectRow] = []
+        self.late: list[ObjectRow] = []
+        self.versions = 0
+
+    def teardown(self) -> None:
+        self.ledger.close()
+        self.directory.cleanup()
+
+    # -- what may happen -----------------------------------------------------------------------------
+
+    @rule(seconds=st.sampled_from([1, 10, int(LEASE_S)]))
+    def time_passes(self, seconds: int) -> None:
+        self.now += seconds
+
+    @rule(keys=st.lists(st.sampled_from(KEYS), min_size=1, max_size=4))
+    def changes_come_in(self, keys: list[str]) -> None:
+        self.now += 1
+        changes = []
+        for key in keys:
+            self.versions += 1
+            changes.append(change(key, str(self.versions), self.now))
+            known = self.keys.setdefault(key, Key(None, None))
+            known.version = str(self.versions)
+            known.changed = known.holder is not None
+            known.due_at = None if known.holder is not None else self.now
+
+        recorded = self.ledger.record(*changes)
+
+        assert recorded.new + recorded.changed == len(set(keys))
+
+    @rule(most=st.sampled_from([1, 2, ALL]))
+    def is_claimed(self, most: int) -> None:
+        for known in self.keys.values():
+            if known.holder is not None and known.lapses_at <= self.now:
+                known.holder, known.due_at, known.changed = None, self.now, False
+        due = {key: known.due_at for key, known in self.keys.items() if known.due_at is not None}
+        due = {key: due_at for key, due_at in due.items() if due_at <= self.now}
+
+        claims = self.ledger.claim(self.now, most)
+
+        # the oldest, and each of them once; which of several that are equally old is not promised
+        assert sorted(due[row.key] for row in claims) == sorted(due.values())[:most]
+        assert [due[row.key] for row in claims] == sorted(due[row.key] for row in claims)
+        assert len({row.key for row in claims}) == len(claims)
+        for row in claims:
+            known = self.keys[row.key]
+            assert known.holder is None
+            assert row.wanted == f"={known.version}"
+            assert (row.state, row.lease_until) == (State.CLAIMED, at(self.now) + LEASE)
+            known.holder, known.due_at, known.lapses_at = row.claims, None, self.now + LEASE_S
+            self.out.append(row)
+        self._sort_out()
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data(), step=st.sampled_from([Done(), Retry(timedelta(seconds=5)), Park()]))
+    def claims_settle(self, data: st.DataObject, step: NextStep) -> None:
+        self.now += 1
+        claims = data.draw(st.lists(st.sampled_from(self.out), min_size=1, unique_by=lambda row: row.key))
+
+        rows = self.ledger.settle(*(ended(claim, step, self.now) for claim in claims))
+
+        assert {row.key for row in rows} == {claim.key for claim in claims}
+        for row in rows:
+            known = self.keys[row.key]
+            retried_at = self.now + 5 if isinstance(step, Retry) else None
+            known.due_at = self.now if known.changed else retried_at
+            known.holder, known.changed = None, False
+            assert row.wanted == f"={known.version}"
+        self._sort_out()
+
+    @precondition(lambda self: self.late)
+    @rule(data=st.data(), step=st.sampled_from([Done(), Retry(timedelta(0)), Park()]))
+    def a_lapsed_claim_settles(self, data: st.DataObject, step: NextStep) -> None:
+        claim = data.draw(st.sampled_from(self.late))
+        before = self.ledger.select("SELECT * FROM objects")
+
+        rows = self.ledger.settle(ended(claim, step, self.now))
+
+        assert rows == []
+        assert self.ledger.select("SELECT * FROM objects") == before
+
+    @rule()
+    def service_dies_and_another_starts(self) -> None:
+        self.ledger.close()
+        self.ledger = Ledger(self.file)
+
+        given_back = self.ledger.give_back_orphans(self.now)
+
+        held = [known for known in self.keys.values() if known.holder is not None]
+        assert given_back == len(held)
+        for known in held:
+            known.due_at = min(known.lapses_at, self.now + 10)
+            known.holder, known.changed = None, False
+        self._sort_out()
+
+    def _sort_out(self) -> None:
+        """Claims that are out no longer can only come late."""
+        claims, self.out = self.out, []
+        for row in claims:
+            (self.out if self.keys[row.key].holder == row.claims else self.late).append(row)
+
+    # -- what always holds ---------------------------------------------------------------------------
+
+    @invariant()
+    def every_key_has_one_row_with_the_last_version(self) -> None:
+        assert self.ledger.known() == [(key, f"={self.keys[key].version}") for key in sorted(self.keys)]
+
+    @invariant()
+    def keys_are_claimed_and_stale_as_promised(self) -> None:
+        states = self.ledger.states()
+        for key, known in self.keys.items():
+            assert (states[key] == "claimed") is (known.holder is not None)
+            assert (states[key] == "stale") is (known.due_at is not None)
+
+    @invariant()
+    def the_next_turn_is_known(self) -> None:
+        turns = [known.due_at for known in self.keys.values() if known.due_at is not None]
+        turns += [known.lapses_at for known in self.keys.values() if known.holder is not None]
+
+        assert self.ledger.next_due() == (at(min(turns)) if turns else None)
+
+
+JournalOnAFile.TestCase.settings = settings(
+    max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+TestAnyOrderOfCalls = JournalOnAFile.TestCase
