@@ -1,0 +1,50 @@
+"""What a source may ask of the intake, and what the service may ask of a source."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from mirrord.model.change import Change, Recorded, Rejection
+from mirrord.model.fingerprint import Fingerprint
+
+
+class SourceUnavailable(Exception):
+    """The origin cannot be read at all; the sentence says what and why."""
+
+
+class Receiver(Protocol):
+    """Where a source puts what it finds."""
+
+    async def take(self, changes: Sequence[Change]) -> Recorded:
+        """Record the changes; on return they survive a crash."""
+
+    def reject(self, rejection: Rejection) -> None:
+        """Say that a name can never be a key."""
+
+    def known(self, below: str) -> Iterator[tuple[str, Fingerprint | None]]:
+        """The journal's keys that start with `below`, in code point order. Blocks: for the source's own thread."""
+
+    def listening(self) -> None:
+        """From here on no change is missed; what was there before is still to be looked at."""
+
+    async def lost(self, reason: str) -> None:
+        """Something may have been missed: the mirror is not complete until `complete`."""
+
+    async def complete(self, as_of: datetime) -> None:
+        """Everything that was there at `as_of` has been seen."""
+
+
+class Source(Protocol):
+    """Where one mirror's changes come from."""
+
+    async def follow(self, receiver: Receiver) -> None:
+        """Hand on changes until cancelled, healing by itself what can be healed."""
+
+    async def survey(self, receiver: Receiver) -> None:
+        """Look at everything once. Raises SourceUnavailable."""
+
+    async def observe(self, keys: Sequence[str]) -> dict[str, Fingerprint | None]:
+        """The version of each key at the origin right now; None: not there. Keys it cannot tell of are left out."""
+
+    def close(self) -> None:
+        """End its threads. Blocks."""
