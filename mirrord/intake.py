@@ -1,0 +1,121 @@
+"""Sources to journal: every change is recorded, every gap is remembered; what is stale wakes the other half."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+import structlog
+
+from mirrord.decisions.staleness import IntakeRules, NewKeys
+from mirrord.journal.store import Journal
+from mirrord.model.change import Change, Recorded, Rejection
+from mirrord.model.coverage import Coverage
+from mirrord.model.fingerprint import Fingerprint
+from mirrord.sources.contract import Source
+
+log = structlog.get_logger()
+
+REJECTIONS_REMEMBERED = 10_000
+"""Names said once; past this many the oldest are forgotten and may be said again."""
+
+
+class Intake:
+    """One mirror's left half. Implements the sources' Receiver."""
+
+    def __init__(
+        self,
+        *,
+        mirror: str,
+        source: Source,
+        journal: Journal,
+        rules: IntakeRules,
+        now: Callable[[], datetime],
+        stale: Callable[[], None],
+    ) -> None:
+        self._mirror = mirror
+        self._source = source
+        self._journal = journal
+        self._rules = rules
+        self._now = now
+        self._stale = stale
+        self._coverage = Coverage()
+        self._rejected: dict[str, None] = {}
+        self._taken = 0
+        self._started = asyncio.Event()
+
+    async def follow(self) -> None:
+        """Take changes in until cancelled."""
+        await self._resume()
+        await self._source.follow(self)
+
+    async def survey(self) -> None:
+        """Look at the whole origin once. Raises SourceUnavailable."""
+        await self._resume()
+        await self._source.survey(self)
+
+    async def started(self) -> None:
+        """Wait until the source listens, or has said why it cannot."""
+        await self._started.wait()
+
+    @property
+    def taken(self) -> int:
+        """Keys found stale since the start."""
+        return self._taken
+
+    @property
+    def coverage(self) -> Coverage:
+        return self._coverage
+
+    async def _resume(self) -> None:
+        self._coverage = await self._journal.covered(self._mirror)
+
+    # -- Receiver ------------------------------------------------------------------------------------
+
+    async def take(self, changes: Sequence[Change]) -> Recorded:
+        recorded = await self._journal.record(self._mirror, changes, self._rules_now())
+        if recorded.stale:
+            self._taken += recorded.stale
+            self._stale()
+        return recorded
+
+    def reject(self, rejection: Rejection) -> None:
+        if rejection.name in self._rejected:
+            return
+        if len(self._rejected) >= REJECTIONS_REMEMBERED:
+            del self._rejected[next(iter(self._rejected))]
+        self._rejected[rejection.name] = None
+        log.warning("change.rejected", mirror=self._mirror, name=rejection.name, reason=rejection.reason)
+
+    def known(self, below: str) -> Iterator[tuple[str, Fingerprint | None]]:
+        return self._journal.known(self._mirror, below)
+
+    def listening(self) -> None:
+        self._started.set()
+
+    async def lost(self, reason: str) -> None:
+        self._started.set()
+        if self._coverage.lost_reason == reason:
+            return
+        self._coverage = replace(
+            self._coverage, lost_since=self._coverage.lost_since or self._now(), lost_reason=reason
+        )
+        await self._journal.cover(self._mirror, self._coverage)
+        log.error(
+            "coverage.lost",
+            mirror=self._mirror,
+            reason=reason,
+            complete_as_of=self._coverage.complete_as_of,
+            action="the mirror goes on with what it can see and looks again by itself; mend what the reason names",
+        )
+
+    async def complete(self, as_of: datetime) -> None:
+        before, self._coverage = self._coverage, Coverage(complete_as_of=as_of)
+        await self._journal.cover(self._mirror, self._coverage)
+        if before.lost_since is not None:
+            log.info("coverage.restored", mirror=self._mirror, lost_since=before.lost_since, reason=before.lost_reason)
+
+    def _rules_now(self) -> IntakeRules:
+        """Adoption is for what the first complete look finds; a file that comes later is news."""
+        first = self._coverage.complete_as_of is None
+        return self._rules if first else replace(self._rules, new_keys=NewKeys.STALE)
