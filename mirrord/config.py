@@ -1,0 +1,325 @@
+"""What people typed (flags, environment, credential, TOML) to checked Settings, or to every mistake in it at once."""
+
+import difflib
+import json
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import pydantic_settings
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, EnvSettingsSource
+
+from mirrord.settings import ANY_WAY, WORD, Loc, Settings
+
+DEFAULT_FILE = Path("/etc/mirrord/config.toml")
+PREFIX = "MIRRORD_"
+SHORTCUTS = {"MIRRORD_LOG_FORMAT": "MIRRORD_LOG__FORMAT", "MIRRORD_LOG_LEVEL": "MIRRORD_LOG__LEVEL"}
+NOT_SHOWN = re.compile(r"secret|token|passw|credential|header|auth|access_key", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """One mistake, as text one line. `got` shows no secret, nor what may be one under a mistyped name."""
+
+    file: str
+    """The file, "environment VARIABLE", "credential" or "command line"."""
+    key: str
+    """Dotted, as `mirror[0].source.path`; empty for the file as a whole."""
+    got: str
+    expected: str
+    mirror: str | None = None
+
+    def __str__(self) -> str:
+        place = self.key + (f" ({self.mirror})" if self.mirror else "")
+        return ": ".join(filter(None, (self.file, place, f"got {self.got}; expected {self.expected}")))
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; as text, one line for each problem."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loaded:
+    settings: Settings
+    path: Path
+    warnings: tuple[str, ...]
+    secret_from: str
+    """"command line", "environment", "credential", "settings file" or "secret key file"."""
+
+
+def load(path: Path | None, overrides: Mapping[str, Any] = {}, environ: Mapping[str, str] | None = None) -> Loaded:
+    """The settings in force; `overrides` are nested like the file. Raises SettingsError with every problem."""
+    environ = os.environ if environ is None else environ
+    path = path or Path(environ.get("MIRRORD_CONFIG") or DEFAULT_FILE)
+    reading = _Reading()
+    reading.layers.append(_Layer("command line", "command line", overrides))
+    reading.take_environment(environ)
+    reading.take_credential(environ)
+    reading.take_file(path)
+    secret_from = reading.find_secret(path.parent)
+    settings = reading.judge()
+    if settings is None or reading.problems:
+        raise SettingsError(reading.problems)
+    return Loaded(settings=settings, path=path, warnings=tuple(reading.warnings), secret_from=secret_from)
+
+
+def source_problems(settings: Settings, file: str = "settings") -> tuple[Problem, ...]:
+    """Sources that cannot be read now: `check` complains, the service starts all the same and waits."""
+    expected = "a directory that this user can read and search"
+    return tuple(
+        Problem(
+            file=file,
+            key=f"mirror[{number}].source.path",
+            got=f"{str(mirror.source.path)!r}, {failure}",
+            expected=expected,
+            mirror=mirror.name,
+        )
+        for number, mirror in enumerate(settings.mirror)
+        if (failure := _unreadable(mirror.source.path))
+    )
+
+
+def _unreadable(directory: Path) -> str | None:
+    try:
+        if not stat.S_ISDIR(directory.stat().st_mode):
+            return "which is not a directory"
+    except OSError as exc:
+        return _why(exc)
+    return None if os.access(directory, os.R_OK | os.X_OK) else "which this user may not read or search"
+
+
+def _why(exc: Exception) -> str:
+    return (exc.strerror or "unreadable") if isinstance(exc, OSError) else "not a path"
+
+
+def _secret_in(file: Path) -> Mapping[str, Any]:
+    text = file.read_bytes().decode(errors="replace")
+    return {"kodo": {"secret_key": text.removesuffix("\n").removesuffix("\r")}}
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One place where settings came from; earlier layers win."""
+
+    file: str
+    kind: str
+    values: Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What one `load` has gathered so far."""
+
+    layers: list[_Layer] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    values: dict[str, Any] = field(default_factory=lambda: {"kodo": {}})
+
+    def blame(self, file: str, key: str, got: str, expected: str) -> None:
+        self.problems.append(Problem(file=file, key=key, got=got, expected=expected))
+
+    def take_environment(self, environ: Mapping[str, str]) -> None:
+        """A layer for each variable, the most specific first."""
+        source = EnvSettingsSource(
+            cast("type[BaseSettings]", Settings),  # it asks for fields alone; BaseSettings would read by itself
+            case_sensitive=False,
+            env_prefix=PREFIX,
+            env_nested_delimiter="__",
+        )
+        ours = (name for name in environ if name.upper().startswith(PREFIX))
+        for name in sorted(ours, key=str.upper, reverse=True):
+            source.env_vars = {SHORTCUTS.get(name, name).lower(): environ[name]}
+            file = "environment " + ascii(name)[1:-1]
+            try:
+                values = source()
+            except (pydantic_settings.SettingsError, RecursionError) as exc:
+                key = name.upper().removeprefix(PREFIX).replace("__", ".").lower()
+                where = f"; {exc.__cause__}" if isinstance(exc.__cause__, json.JSONDecodeError) else ""
+                self.blame(file, key, "text that is not JSON", f"JSON{where}")
+                continue
+            if values:
+                self.layers.append(_Layer(file, "environment", values))
+            elif name != "MIRRORD_CONFIG":
+                self.warnings.append(f"environment {name!a}: no such setting, so it is ignored")
+
+    def take_credential(self, environ: Mapping[str, str]) -> None:
+        if directory := environ.get("CREDENTIALS_DIRECTORY"):
+            try:
+                self.layers.append(_Layer("credential", "credential", _secret_in(Path(directory, "secret-key"))))
+            except FileNotFoundError:
+                return
+            except OSError as exc:
+                self.blame("credential", "kodo.secret_key", f"{_why(exc)} on reading it", ANY_WAY)
+
+    def take_file(self, path: Path) -> None:
+        """Raises SettingsError when there is no telling what the file says."""
+        try:
+            raw = path.read_bytes()
+            values = tomllib.loads(raw.decode("utf-8-sig"))
+        except OSError as exc:
+            got, expected = _why(exc), "a TOML file that this user can read; -c/--config or $MIRRORD_CONFIG names it"
+        except UnicodeDecodeError as exc:
+            got, expected = f"a byte that is not UTF-8 in line {exc.object.count(10, 0, exc.start) + 1}", "UTF-8"
+        except (ValueError, RecursionError) as exc:
+            got, expected = f"text that is not TOML: {exc}", "TOML"
+        else:
+            self.layers.append(_Layer(str(path), "settings file", values))
+            if isinstance(kodo := values.get("kodo"), dict) and "secret_key" in kodo:
+                if "secret_key_file" in kodo:
+                    self.blame(str(path), "kodo.secret_key_file", "secret_key as well", "one of the two")
+                if path.stat().st_mode & stat.S_IROTH:
+                    self.warnings.append(f"{path}: holds the secret key and others can read it; chmod o-r {path}")
+            return
+        self.blame(str(path), "", got, expected)
+        raise SettingsError(self.problems)
+
+    def find_secret(self, base: Path) -> str:
+        """Lay what the named secret file holds on top; the answer says where the secret came from."""
+        for layer in self.layers:
+            kodo = layer.values.get("kodo")
+            if not isinstance(kodo, Mapping) or not kodo.keys() & {"secret_key", "secret_key_file"}:
+                continue
+            name = kodo.get("secret_key_file")
+            if "secret_key" in kodo or not isinstance(name, str | Path):
+                return layer.kind
+            file = base / name
+            try:
+                found = _Layer(str(file), "secret key file", _secret_in(file))
+                if file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+                    self.warnings.append(f"{file}: holds the secret key and others can read it; chmod 600 {file}")
+            except (OSError, ValueError) as exc:
+                got = f"{_shown((), name) if Path(name).is_absolute() else 'a relative path'}, {_why(exc)}"
+                expected = "the path of a file that holds the secret key, not the key itself"
+                self.blame(layer.file, "kodo.secret_key_file", got, expected)
+                found = _Layer("", "", {"kodo": {"secret_key": "-"}})  # else it were said to be missing, too
+            self.layers.insert(0, found)
+            return found.kind
+        return ""
+
+    def judge(self) -> Settings | None:
+        known = {problem.key for problem in self.problems}
+        for layer in reversed(self.layers):
+            self.values = _merged(self.values, layer.values)
+        self.compare_mirrors()
+        try:
+            return Settings.model_validate(self.values)
+        except ValidationError as exc:  # goes no further: it holds what was typed, secrets and all
+            found = [self.explain(error) for error in exc.errors(include_url=False)]
+        self.problems += [problem for problem in found if problem.key not in known]
+        return None
+
+    def compare_mirrors(self) -> None:
+        """No two share a name, or bucket and key_prefix."""
+        mirrors, seen = self.values.get("mirror"), set[tuple[Any, ...]]()
+        for number, mirror in enumerate(mirrors if isinstance(mirrors, list | tuple) else ()):
+            if not isinstance(mirror, Mapping):
+                continue
+            name, bucket, prefix = mirror.get("name"), mirror.get("bucket"), mirror.get("key_prefix", "")
+            for parts in ("name", name), ("bucket", bucket, prefix):
+                if not all(isinstance(part, str) for part in parts):
+                    continue
+                if parts in seen:
+                    key, got = parts[0], " with key_prefix ".join(_shown((), part) for part in parts[1:])
+                    self.problems.append(
+                        self.problem(("mirror", number, key), f"{got} a second time", f"a {key} of its own")
+                    )
+                seen.add(parts)
+
+    def explain(self, error: ErrorDetails) -> Problem:
+        loc = error["loc"]
+        owner, known = _place(loc)
+        if known is None:
+            names = sorted(owner.model_fields)
+            near = difflib.get_close_matches(str(loc[-1]).lower(), names, n=1)
+            expected = f"one of {', '.join(names)}" + "".join(f"; did you mean {name}?" for name in near)
+            return self.problem(loc, "an unknown name", expected)
+        section = _section(known.annotation)
+        typed: Any = self.values  # pydantic may have made it something else before it found the mistake
+        try:
+            for part in loc:
+                typed = typed[part]
+        except (LookupError, TypeError):
+            typed = None if error["type"] == "missing" else error["input"]
+        got = _shown(loc, typed, hidden=bool(section))
+        if error["type"] == "value_error":
+            return self.problem(loc, got, str(error["ctx"]["error"]))
+        choices = " or ".join(f'"{choice}"' for choice in get_args(known.annotation))
+        table = f"a table with {', '.join(section.model_fields)}" if section else ""
+        return self.problem(loc, got, known.description or table or choices)
+
+    def problem(self, loc: Loc, got: str, expected: str) -> Problem:
+        mirror: object = self.values["mirror"][loc[1]] if loc[0] == "mirror" and len(loc) > 1 else None
+        name = mirror.get("name") if isinstance(mirror, Mapping) else None
+        key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
+        return Problem(
+            file=next((layer.file for layer in self.layers if _decides(layer.values, loc)), self.layers[-1].file),
+            key=key if key.isprintable() else ascii(key),
+            got=got,
+            expected=expected,
+            mirror=name if isinstance(name, str) and re.fullmatch(WORD, name) else None,
+        )
+
+
+def _merged(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
+    both = {key for key in low.keys() & high.keys() if isinstance(low[key], Mapping) and isinstance(high[key], Mapping)}
+    return {**low, **high, **{key: _merged(low[key], high[key]) for key in both}}
+
+
+def _decides(values: object, loc: Loc) -> bool:
+    """Whether what stands (or lacks) at `loc` comes from these values: tables merge, a list comes whole."""
+    whole = False
+    for part in loc:
+        if isinstance(values, Mapping) and part in values:
+            values = values[part]
+        elif isinstance(values, list | tuple) and isinstance(part, int):
+            values, whole = values[part], True
+        else:
+            return whole or not isinstance(values, Mapping)
+    return True
+
+
+def _place(loc: Loc) -> tuple[type[BaseModel], FieldInfo | None]:
+    """The table that `loc` is in and its field there, None when the table knows no such name."""
+    owner: type[BaseModel] = Settings
+    known: FieldInfo | None = None
+    for part in (part for part in loc if isinstance(part, str)):
+        owner = (known and _section(known.annotation)) or owner
+        known = owner.model_fields.get(part)
+    return owner, known
+
+
+def _section(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section, get_args(annotation))), None)
+
+
+def _shown(loc: Loc, value: object, *, hidden: bool = False) -> str:
+    """`value` on one short line; never a secret, nor what tables hold."""
+    if value is None or value == "":
+        return "nothing" if value is None else "an empty text"
+    if isinstance(value, Mapping | list | tuple):
+        return "a table" if isinstance(value, Mapping) else "a list"
+    if hidden or any(NOT_SHOWN.search(str(part)) for part in loc):
+        return "a value that is not shown"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, timedelta):
+        value = f"{value.total_seconds():g}s"
+    if isinstance(value, str) and ("@" in value or "://" in value):
+        value = re.sub(r"(\w+://)?.*@|[?#].*", r"\1***", value, flags=re.DOTALL)  # a URL's user, password and query
+    text = hex(value) if isinstance(value, int) and abs(value) > 2**64 else repr(value)  # repr stops at 4300 digits
+    return text if len(text) <= 60 else f"{text[:59]}…"
