@@ -1,0 +1,72 @@
+"""`mirrord once`: one look at every origin, refresh until nothing is due, say what is left."""
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+
+import orjson
+import typer
+
+from mirrord.cli.settings import EXIT_NOT_FRESH, ConfigOption, JsonOption, configure_log, failures_said, load
+
+if TYPE_CHECKING:
+    import signal
+
+    from mirrord.config import Loaded
+
+LISTED_MOST = 20
+"""Unfinished keys a person is shown; `--json` has all."""
+
+
+def once(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """One scan; refresh until nothing is due. Exit 0: all fresh; 1: what is left is listed."""
+    loaded = load(config)
+    with failures_said():
+        came = asyncio.run(_once(loaded))
+        if came is not None:
+            raise typer.Exit(128 + came)
+        fresh = _report(loaded, as_json=as_json)
+    raise typer.Exit(0 if fresh else EXIT_NOT_FRESH)
+
+
+async def _once(loaded: "Loaded") -> "signal.Signals | None":
+    from mirrord import wiring
+    from mirrord.cli.signals import StopSignals
+
+    signals = StopSignals()
+    signals.listen()
+    if sys.stderr.isatty():
+        from mirrord.cli.progress import shown
+
+        async with shown() as progress:
+            configure_log(loaded, sys.stderr)  # the bar's own stderr: lines go above it
+            service = wiring.service(loaded.settings)
+            progress.follow(service.mirrors)
+            await service.once(signals.stop)
+    else:
+        configure_log(loaded)
+        await wiring.service(loaded.settings).once(signals.stop)
+    return signals.first
+
+
+def _report(loaded: "Loaded", *, as_json: bool) -> bool:
+    """Say where every mirror stands; whether all keys are fresh."""
+    from mirrord.cli.status import as_document, row_document
+    from mirrord.journal import report
+
+    url, names = loaded.settings.journal.url, [mirror.name for mirror in loaded.settings.mirror]
+    reports = report.report(url, names)
+    left = {each.mirror: [] if each.settled else report.unfinished(url, each.mirror, 1_000_000) for each in reports}
+    if as_json:
+        document = [as_document(each) | {"unfinished": list(map(row_document, left[each.mirror]))} for each in reports]
+        typer.echo(orjson.dumps({"mirrors": document}).decode())
+    else:
+        for each in reports:
+            counts = ", ".join(f"{count} {state.value}" for state, count in each.keys.items() if count)
+            typer.echo(f"{each.mirror}: {counts or 'no keys'}")
+            for row in left[each.mirror][:LISTED_MOST]:
+                last = f"{row.last_outcome or 'not asked yet'}, status {row.last_status}, reqid {row.last_reqid}"
+                typer.echo(f"  {row.state.value}  {row.key!r}  {last}: {row.last_error}")
+            if len(left[each.mirror]) > LISTED_MOST:
+                typer.echo(f"  … and {len(left[each.mirror]) - LISTED_MOST} more; --json lists all")
+    return all(each.settled for each in reports)

@@ -1,0 +1,69 @@
+"""`-c FILE` to settings and a configured log; what is wrong with either, said in one way."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+if TYPE_CHECKING:
+    from mirrord.config import Loaded
+
+ConfigOption = Annotated[
+    Path | None,
+    typer.Option("-c", "--config", metavar="FILE", help="Default: $MIRRORD_CONFIG, else /etc/mirrord/config.toml."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+
+EXIT_NOT_FRESH = 1
+EXIT_SETTINGS = 78  # EX_CONFIG
+
+
+def load(path: Path | None) -> "Loaded":
+    """The settings in force; prints every mistake and exits 78 when they cannot be used."""
+    from mirrord.config import SettingsError
+    from mirrord.config import load as load_settings
+
+    try:
+        return load_settings(path)
+    except SettingsError as exc:
+        typer.echo(str(exc), err=True)
+        raise typer.Exit(EXIT_SETTINGS) from exc
+
+
+def configure_log(loaded: "Loaded", stream: TextIO | None = None) -> None:
+    """Send the log where the settings say, the secret key covered, and say what is doubtful about them."""
+    import structlog
+
+    from mirrord import log
+
+    chosen = loaded.settings.log
+    log.configure(chosen.format, chosen.level, [loaded.settings.kodo.secret.get_secret_value()], stream)
+    for warning in loaded.warnings:
+        structlog.get_logger().warning("settings.doubted", warning=warning)
+
+
+@contextmanager
+def failures_said() -> Iterator[None]:
+    """What ends a command that cannot go on: one line on stderr, exit 1."""
+    from mirrord.journal.errors import JournalUnavailable
+    from mirrord.sources.contract import SourceUnavailable
+
+    failures: list[BaseException] = []
+    try:
+        yield
+    except* (JournalUnavailable, SourceUnavailable) as group:
+        failures.extend(_leaves(group))  # what is raised in here would come out as a group again
+    if failures:
+        for failure in failures:
+            typer.echo(f"mirrord: {failure}", err=True)
+        raise typer.Exit(EXIT_NOT_FRESH)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for exc in group.exceptions:
+        if isinstance(exc, BaseExceptionGroup):
+            yield from _leaves(exc)
+        else:
+            yield exc

@@ -1,0 +1,110 @@
+"""`mirrord status`: where each mirror stands, from the journal."""
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from mirrord.cli.settings import EXIT_NOT_FRESH, ConfigOption, JsonOption, failures_said, load
+
+if TYPE_CHECKING:
+    from mirrord.journal.report import MirrorReport
+    from mirrord.model.row import ObjectRow
+
+
+def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
+    """Keys by state, the oldest stale one, complete as of when. Exit 0: all fresh; 1: something is not."""
+    from mirrord.journal.report import report
+
+    loaded = load(config)
+    with failures_said():
+        reports = report(loaded.settings.journal.url, [mirror.name for mirror in loaded.settings.mirror])
+    if as_json:
+        import orjson
+
+        typer.echo(orjson.dumps({"mirrors": [as_document(each) for each in reports]}).decode())
+    else:
+        _print_table(reports)
+    raise typer.Exit(0 if all(each.settled for each in reports) else EXIT_NOT_FRESH)
+
+
+def as_document(report: "MirrorReport") -> dict[str, Any]:
+    """One mirror as `--json` shows it; times are ISO 8601, UTC."""
+    return {
+        "mirror": report.mirror,
+        "keys": {state.value: count for state, count in report.keys.items()},
+        "kept": report.kept,
+        "oldest_stale_key": report.oldest_stale_key,
+        "oldest_stale_since": _iso(report.oldest_stale_since),
+        "complete_as_of": _iso(report.coverage.complete_as_of),
+        "lost_since": _iso(report.coverage.lost_since),
+        "lost_reason": report.coverage.lost_reason,
+    }
+
+
+def row_document(row: "ObjectRow") -> dict[str, Any]:
+    """One key that is not fresh, as `--json` shows it."""
+    return {
+        "key": row.key,
+        "state": row.state.value,
+        "stale_since": _iso(row.stale_since),
+        "due_at": _iso(row.due_at),
+        "attempts": row.attempts,
+        "status": row.last_status,
+        "reqid": row.last_reqid,
+        "outcome": row.last_outcome.value if row.last_outcome else None,
+        "error": row.last_error,
+        "at": _iso(row.last_at),
+    }
+
+
+def _print_table(reports: "list[MirrorReport]") -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from mirrord.model.row import State
+
+    now = datetime.now(UTC)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("mirror", overflow="fold")
+    for heading in ("fresh", "stale", "parked", "held", "kept"):
+        table.add_column(heading, justify="right")
+    table.add_column("oldest", justify="right")
+    table.add_column("complete", overflow="fold")
+    for each in reports:
+        table.add_row(
+            Text(each.mirror),
+            str(each.keys[State.FRESH]),
+            str(each.keys[State.STALE] + each.keys[State.CLAIMED]),
+            str(each.keys[State.PARKED]),
+            str(each.keys[State.HELD]),
+            str(each.kept),
+            _age(each.oldest_stale_since, now),
+            Text(_complete(each)),
+        )
+    Console(highlight=False).print(table)
+    if any(each.kept for each in reports):
+        typer.echo("kept: gone at the origin, left in the bucket (on_removed)")
+
+
+def _complete(report: "MirrorReport") -> str:
+    as_of = report.coverage.complete_as_of
+    if report.coverage.lost_since is not None:
+        return f"not since {report.coverage.lost_since:%Y-%m-%d %H:%M:%S}Z: {report.coverage.lost_reason}"
+    return f"as of {as_of:%m-%d %H:%M:%S}Z" if as_of else "no scan yet"
+
+
+def _age(since: datetime | None, now: datetime) -> str:
+    if since is None:
+        return "-"
+    seconds = max(0, int((now - since).total_seconds()))
+    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds // size}{unit}"
+    return f"{seconds}s"
+
+
+def _iso(at: datetime | None) -> str | None:
+    return None if at is None else at.isoformat().replace("+00:00", "Z")

@@ -1,0 +1,170 @@
+"""Settings to running objects: the one place that reads clocks, rolls dice and picks backends."""
+
+import os
+import random
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+from mirrord import __version__
+from mirrord.daemon import Mirror, Service
+from mirrord.decisions.keymap import DEFAULT_EXCLUDE, Selection
+from mirrord.decisions.retry import RetryPolicy
+from mirrord.decisions.staleness import IntakeRules, NewKeys, OnRemoved, lease_for
+from mirrord.dispatcher import Dispatcher, Target
+from mirrord.intake import Intake
+from mirrord.journal.store import Journal
+from mirrord.kodo.auth import Credentials
+from mirrord.kodo.client import KodoClient
+from mirrord.kodo.exchange import Answer, Base, NoAnswer, Sender, Timeouts
+from mirrord.kodo.hosts import Hosts
+from mirrord.kodo.protocol import Host
+from mirrord.model.attempt import Operation
+from mirrord.settings import Mirror as MirrorSettings
+from mirrord.settings import Settings
+from mirrord.sources.directory import DirectorySettings, DirectorySource
+from mirrord.systemd import Notifier
+
+USER_AGENT = f"mirrord/{__version__}"
+DRAIN_MOST = timedelta(seconds=30)
+
+
+class SteadyClock:
+    """Wall time that never jumps: read once, then carried on by a clock that nobody sets.
+
+    Rows outlive the process, so they need wall time; but a key that is due in a second must not wait
+    an hour because the clock was set back. Signatures ask the real one.
+    """
+
+    def __init__(self) -> None:
+        self._began = datetime.now(UTC)
+        self._offset_ns = _uptime_ns()
+
+    def __call__(self) -> datetime:
+        return self._began + timedelta(microseconds=(_uptime_ns() - self._offset_ns) // 1000)
+
+
+def _uptime_ns() -> int:
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)  # Linux; counts the time a laptop sleeps
+    return time.monotonic_ns() if boottime is None else time.clock_gettime_ns(boottime)
+
+
+def _wall_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+now = SteadyClock()
+
+
+def service(settings: Settings) -> Service:
+    """Everything that `settings` ask for, connected and opened, not yet running. Raises JournalUnavailable."""
+    journal = Journal(settings.journal.url)
+    journal.open()
+    kodo = _client(settings)
+    return Service(
+        mirrors=[_mirror(each, settings, journal, kodo) for each in settings.mirror],
+        journal=journal,
+        kodo=kodo,
+        notifier=Notifier.from_environment(os.environ),
+        now=now,
+        drain_most=min(DRAIN_MOST, settings.kodo.timeouts.read),
+    )
+
+
+class _WireOnDemand:
+    """Opens the wire when there is something to ask: a look that finds nothing new need not load an HTTP client."""
+
+    def __init__(self, timeouts: Timeouts, connections: int) -> None:
+        self._timeouts = timeouts
+        self._connections = connections
+        self._wire: Sender | None = None
+
+    async def send(
+        self, method: str, base: Base, target: str, headers: Mapping[str, str], body: bytes = b""
+    ) -> Answer | NoAnswer:
+        if self._wire is None:
+            from mirrord.kodo.wire import Wire  # noqa: PLC0415 - a fifth of the whole start
+
+            self._wire = Wire(timeouts=self._timeouts, connections=self._connections)
+        return await self._wire.send(method, base, target, headers, body)
+
+    async def close(self) -> None:
+        if self._wire is not None:
+            await self._wire.close()
+
+
+def _client(settings: Settings) -> KodoClient:
+    timeouts = Timeouts(connect=settings.kodo.timeouts.connect, read=settings.kodo.timeouts.read)
+    wire = _WireOnDemand(timeouts, connections=sum(each.pace.concurrency for each in settings.mirror))
+    pinned = {host: url for host in Host if (url := getattr(settings.kodo.hosts, host.value))}
+    return KodoClient(
+        wire=wire,
+        hosts=Hosts(
+            wire=wire,
+            access_key=settings.kodo.access_key,
+            pinned=pinned,
+            user_agent=USER_AGENT,
+            clock=time.monotonic,
+        ),
+        credentials=Credentials(settings.kodo.access_key, settings.kodo.secret.get_secret_value()),
+        scheme=settings.kodo.scheme,
+        user_agent=USER_AGENT,
+        now=_wall_clock,
+    )
+
+
+def _mirror(mirror: MirrorSettings, settings: Settings, journal: Journal, kodo: KodoClient) -> Mirror:
+    rules = IntakeRules(
+        on_removed=OnRemoved(mirror.on_removed),
+        new_keys=NewKeys.FRESH if mirror.first_run == "adopt" else NewKeys.STALE,
+    )
+    source = _source(mirror)
+    dispatcher = Dispatcher(
+        target=_target(mirror, settings, rules),
+        journal=journal,
+        kodo=kodo,
+        observe=source.observe,
+        now=now,
+        chance=random.random,
+    )
+    intake = Intake(mirror=mirror.name, source=source, journal=journal, rules=rules, now=now, stale=dispatcher.wake)
+    return Mirror(mirror.name, source, intake, dispatcher)
+
+
+def _source(mirror: MirrorSettings) -> DirectorySource:
+    source = mirror.source
+    exclude = DEFAULT_EXCLUDE if mirror.exclude is None else mirror.exclude
+    return DirectorySource(
+        DirectorySettings(
+            root=source.path,
+            mirror=mirror.name,
+            key_prefix=mirror.key_prefix,
+            watch=source.watch,
+            settle=source.settle,
+            settle_limit=source.settle_limit,
+            rescan_every=source.rescan_every,
+            follow_symlinks=source.follow_symlinks,
+        ),
+        Selection(mirror.include, exclude),
+        now,
+    )
+
+
+def _target(mirror: MirrorSettings, settings: Settings, rules: IntakeRules) -> Target:
+    timeouts = settings.kodo.timeouts
+    return Target(
+        mirror=mirror.name,
+        bucket=mirror.bucket,
+        operation=Operation(mirror.operation),
+        origin_url=mirror.origin_url,
+        rules=rules,
+        retry=RetryPolicy(
+            first_delay=mirror.retry.first_delay,
+            max_delay=mirror.retry.max_delay,
+            max_attempts=mirror.retry.max_attempts,
+        ),
+        lease=lease_for(timeouts.connect, timeouts.read),
+        call_limit=timeouts.connect + timeouts.read,
+        concurrency=mirror.pace.concurrency,
+        per_second=mirror.pace.per_second,
+    )
