@@ -181,6 +181,9 @@ class DirectorySource(Section):
     settle: Duration = timedelta(milliseconds=500)
     settle_limit: Duration = timedelta(seconds=60)
     rescan_every: Duration = _need(f'{A_DURATION}; at least "1s"', timedelta(hours=1), ge=timedelta(seconds=1))
+    rescan_limited_every: Duration = _need(
+        f'{A_DURATION}; at least "1s"', timedelta(minutes=1), ge=timedelta(seconds=1)
+    )
     follow_symlinks: bool = _need("true or false", default=False)
 
 
@@ -217,7 +220,8 @@ class Mirror(Section):
     exclude: Patterns | None = _need(PATTERNS, None)  # None: the default list
     on_removed: Literal["keep", "delete"] = "keep"
     removal_limit: RemovalLimit = RemovalLimit()
-    first_run: Literal["compare", "refresh", "adopt"] = "compare"
+    first_run: Literal["compare", "verify", "refresh", "adopt"] = "compare"
+    audit_every: Duration = timedelta(0)  # never
     verify: Literal["off", "stat"] = "stat"
     source: DirectorySource
     pace: Pace = Pace()

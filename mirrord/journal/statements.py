@@ -142,13 +142,14 @@ def _values(row: ObjectRow) -> dict[str, Any]:
         "last_reqid": row.last_reqid,
         "last_outcome": row.last_outcome.value if row.last_outcome else None,
         "last_error": row.last_error,
+        "removed_at": to_microseconds(row.removed_at),
     }
 
 
 def row_from(cells: Sequence[Any]) -> ObjectRow:
     """A row of `objects`, its cells in the table's order."""
     mirror, key, wanted, generation, confirmed, bucket_hash, state, stale_since, due_at, *others = cells
-    attempts, strikes, claims, lease_until, last_at, last_status, last_reqid, last_outcome, last_error = others
+    attempts, strikes, claims, lease_until, last_at, last_status, last_reqid, last_outcome, last_error, gone = others
     return ObjectRow(
         mirror=mirror,
         key=key,
@@ -168,6 +169,7 @@ def row_from(cells: Sequence[Any]) -> ObjectRow:
         last_reqid=last_reqid,
         last_outcome=Outcome(last_outcome) if last_outcome else None,
         last_error=last_error,
+        removed_at=from_microseconds(gone),
     )
 
 

@@ -199,6 +199,7 @@ class Journal:
                     complete_as_of=to_microseconds(state.complete_as_of),
                     lost_since=to_microseconds(state.lost_since),
                     lost_reason=state.lost_reason,
+                    root=state.root,
                 )
             )
 
@@ -238,4 +239,5 @@ def read_coverage(connection: sa.Connection, mirror: str) -> Coverage:
         complete_as_of=from_microseconds(row.complete_as_of),
         lost_since=from_microseconds(row.lost_since),
         lost_reason=row.lost_reason,
+        root=row.root,
     )

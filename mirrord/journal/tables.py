@@ -46,6 +46,7 @@ objects = sa.Table(
     sa.Column("last_reqid", sa.Text),
     sa.Column("last_outcome", sa.Text),
     sa.Column("last_error", sa.Text),
+    sa.Column("removed_at", INSTANT),  # when the origin was found without the key; null while it has it
     # the primary key is the table: a scan reads it in order, a claim or settlement finds a row in one step
     sqlite_with_rowid=False,
 )
@@ -72,4 +73,17 @@ coverage = sa.Table(
     sa.Column("complete_as_of", INSTANT),  # null: no complete scan yet
     sa.Column("lost_since", INSTANT),  # null: nothing is known to be missing
     sa.Column("lost_reason", sa.Text),
+    sa.Column("root", sa.Text),  # the source's identity when it was last seen whole; another one is suspect
+)
+
+listed = sa.Table(
+    "listed",
+    metadata,
+    sa.Column("mirror", sa.Text, primary_key=True),
+    sa.Column("key", KEY, primary_key=True),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("hash", sa.Text, nullable=False),
+    sa.Column("put_time", sa.BigInteger, nullable=False),  # Kodo's own: 100 ns ticks since 1970
+    # what the bucket was found to hold; filled by a listing, emptied once it has been compared
+    sqlite_with_rowid=False,
 )

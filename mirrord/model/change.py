@@ -14,6 +14,8 @@ class Change:
     version: Fingerprint | None
     """None: the origin has the key no longer."""
     seen_at: datetime
+    content_hash: str | None = None
+    """The qetag of that version, when somebody computed it; "" when it could not be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,3 +36,5 @@ class Recorded:
     removed: int = 0
     stale: int = 0
     """Of all of them, those that somebody has to ask Kodo for."""
+    doubtful: tuple[Change, ...] = ()
+    """Not recorded: only the content can tell whether they changed. Give them again with `content_hash`."""

@@ -13,3 +13,5 @@ class Coverage:
     lost_since: datetime | None = None
     """Since when something may have been missed; None while nothing is known to be."""
     lost_reason: str | None = None
+    root: str | None = None
+    """The source's identity (device and inode of a directory) when it was last seen whole."""

@@ -50,3 +50,5 @@ class ObjectRow:
     last_reqid: str | None = None
     last_outcome: Outcome | None = None
     last_error: str | None = None
+    removed_at: datetime | None = None
+    """When the origin was found without the key; None while it has it."""
