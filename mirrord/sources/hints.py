@@ -12,7 +12,8 @@ class HintKind(Enum):
     """What is known of the path; look at the disk before believing any of it."""
 
     WHOLE = "whole"  # closed after a write, or moved in: the file is complete
-    TOUCHED = "touched"  # modified, created, or found in a new directory: may still be written
+    WRITING = "writing"  # a process has it open and has written, or may be about to: WHOLE follows
+    TOUCHED = "touched"  # linked, its attributes changed, or found by looking: nobody knows whether it is written
     GONE = "gone"  # deleted or moved away
     TREE_GONE = "tree-gone"  # a directory deleted or moved away, with whatever was below it
     LOST = "lost"  # anything below the path may have changed unseen
@@ -44,13 +45,17 @@ class HintBuffer:
         self._lock = Lock()
 
     def add(self, kind: HintKind, path: str, reason: str = "") -> None:
-        """Keep the hint, unless it says again what the last one said."""
+        """Keep the hint, unless it says again what the last one said; WRITING says more than TOUCHED."""
         with self._lock:
             hints = self._hints
             if hints:
                 last = hints[-1]
-                if last.path == path and last.kind is kind:
-                    return
+                if last.path == path:
+                    if last.kind is kind:
+                        return
+                    if last.kind is HintKind.TOUCHED and kind is HintKind.WRITING:
+                        hints[-1] = Hint(kind, path)
+                        return
                 if len(hints) >= self._room:
                     self._overflow()
                 else:

@@ -6,6 +6,7 @@ no pairs. This one stands directly on watchdog's inotify layer: a move is one re
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 
 from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, WatchDescriptor
@@ -17,16 +18,35 @@ from mirrord.sources.watched_tree import NOT_WATCHED, Directory, WatchedTree
 
 _ARRIVED = InotifyConstants.IN_CREATE | InotifyConstants.IN_MOVED_TO
 _DEPARTED = InotifyConstants.IN_DELETE | InotifyConstants.IN_MOVED_FROM
+_CREATED = InotifyConstants.IN_CREATE
 _FILE_HINTS: dict[int, HintKind] = {  # the whole mask: a directory's events carry IN_ISDIR too
     InotifyConstants.IN_CLOSE_WRITE: HintKind.WHOLE,
     InotifyConstants.IN_MOVED_TO: HintKind.WHOLE,
-    InotifyConstants.IN_MODIFY: HintKind.TOUCHED,
+    # truncate(2), by path, is followed by no close: such a file comes at the settle limit, late but not lost
+    InotifyConstants.IN_MODIFY: HintKind.WRITING,
+    InotifyConstants.IN_MODIFY | InotifyConstants.IN_ATTRIB: HintKind.WRITING,  # cut short, and its set-uid bit taken
     InotifyConstants.IN_ATTRIB: HintKind.TOUCHED,
-    InotifyConstants.IN_MODIFY | InotifyConstants.IN_ATTRIB: HintKind.TOUCHED,  # cut short, and its set-uid bit taken
-    InotifyConstants.IN_CREATE: HintKind.TOUCHED,  # a link is never closed
+    _CREATED: HintKind.TOUCHED,  # a link is never closed; `look_at_created` tells what is none
     InotifyConstants.IN_MOVED_FROM: HintKind.GONE,
     InotifyConstants.IN_DELETE: HintKind.GONE,
 }
+
+
+class LookingReader(InotifyReader):
+    """Has the translator look at what was created before each read, and thus once for many events.
+
+    A look gives up the interpreter lock: beside a thread that computes it costs 1.2 ms instead of 2 us.
+    """
+
+    def __init__(
+        self, translator: "_Translator", *, root: str, follow_symlinks: bool, ended: Callable[[], None]
+    ) -> None:
+        super().__init__(translator, root=root, follow_symlinks=follow_symlinks, ended=ended)
+        self._translator = translator
+
+    def _read_event_buffer(self, event_buffer_size: int) -> bytes:
+        self._translator.look_at_created()
+        return super()._read_event_buffer(event_buffer_size)
 
 
 class InotifyWatch:
@@ -40,7 +60,7 @@ class InotifyWatch:
         boundary: Boundary,
         hints: HintBuffer,
         *,
-        new_reader: Callable[..., InotifyReader] = InotifyReader,
+        new_reader: Callable[..., InotifyReader] = LookingReader,
     ) -> None:
         self._boundary = boundary
         self._hints = hints
@@ -88,6 +108,7 @@ class _Translator:
             raise OSError(errno.EMFILE, reason) from exc
         self.tree = WatchedTree(boundary, hints, self._reader)
         self._standing_for = self.tree.standing_for
+        self._created: set[str] = set()  # of which nothing has said yet whether somebody has them open
         self.alive = False
 
     def start(self) -> None:
@@ -114,7 +135,8 @@ class _Translator:
         standing = self._standing_for.get(event.wd)
         if standing is None:
             return  # queued before its directory was dropped
-        kind = _FILE_HINTS.get(event.mask)
+        mask = event.mask
+        kind = _FILE_HINTS.get(mask)
         if kind is None:
             self._follow_directory(event, standing)
             return
@@ -122,7 +144,27 @@ class _Translator:
         if self._boundary.follow_symlinks:
             standing = [directory for directory in tuple(standing) if not self._follow_link(event, directory, name)]
         for directory in standing:
-            self._hints.add(kind, directory.prefix + name)
+            path = directory.prefix + name
+            self._hints.add(kind, path)
+            if mask == _CREATED:
+                self._created.add(path)
+            elif self._created and kind is not HintKind.TOUCHED:
+                self._created.discard(path)
+
+    def look_at_created(self) -> None:
+        """Tell of files just created, and not written or closed since, whether somebody may have them open.
+
+        Those are the empty ones: had one been written, IN_MODIFY would say so. One with content came by link(2)
+        and is never closed, even where it has a single name: its first is unlinked already, or it was an O_TMPFILE.
+        """
+        for path in self._created:
+            try:
+                found = os.lstat(self._boundary.absolute(path))
+            except OSError:
+                continue  # gone, and its directory's watch or its own says so
+            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1 and not found.st_size:
+                self._hints.add(HintKind.WRITING, path)
+        self._created.clear()
 
     def on_watch_deleted(self, wd: WatchDescriptor) -> None:
         """The kernel ended a watch: the directory is no more, or no longer mounted."""

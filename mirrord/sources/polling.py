@@ -130,6 +130,7 @@ class _Poller(PollingEmitter):
                 path = event.src_path
             case _:
                 return
+        # never WHOLE or WRITING: two snapshots do not tell whether anybody has the file open
         self._hints.add(HintKind.TOUCHED, self._boundary.relative(os.fsdecode(path)))
 
     def _tell_unreadable(self) -> None:

@@ -1,7 +1,9 @@
-"""Hints become one look each: after the settle time, at the latest after the limit, and none is lost."""
+"""Hints become one look each: whole or quiet for the settle time, at the latest after the limit, and none is lost."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -9,6 +11,8 @@ from mirrord.decisions.coalescing import Coalescing
 
 SETTLE, LIMIT = timedelta(seconds=2), timedelta(seconds=10)
 ALL = 1000
+WRITING, TOUCHED, WHOLE, GONE = True, None, False, False
+"""What each kind of hint says of the writer."""
 
 
 def at(seconds: float) -> datetime:
@@ -79,6 +83,64 @@ def test_a_busy_path_holds_back_no_other() -> None:
     assert len(pending) == 1
 
 
+@pytest.mark.parametrize(
+    ("hints", "ready"),
+    [
+        pytest.param([(0, WHOLE)], 2, id="whole: after the settle time"),
+        pytest.param([(0, WRITING)], 10, id="open: at the limit"),
+        pytest.param([(0, WRITING), (9, WRITING)], 10, id="open and written again: at the limit after the first"),
+        pytest.param([(0, WRITING), (1, WHOLE)], 3, id="closed: settle after that"),
+        pytest.param([(0, WRITING), (5, WHOLE)], 7, id="closed late: settle after that"),
+        pytest.param([(0, WRITING), (9, WHOLE)], 10, id="closed just before the limit: at the limit"),
+        pytest.param([(0, WRITING), (5, TOUCHED)], 10, id="open and touched: still open"),
+        pytest.param([(0, WRITING), (5, WHOLE), (6, TOUCHED)], 8, id="closed and touched: quiet after that"),
+        pytest.param([(0, TOUCHED), (1, WRITING)], 10, id="linked, then open: at the limit"),
+        pytest.param([(0, TOUCHED), (1, TOUCHED)], 3, id="touched: quiet after that"),
+        pytest.param([(0, WRITING), (5, GONE)], 7, id="gone while open: settle after that"),
+        pytest.param([(0, WRITING), (5, GONE), (6, TOUCHED)], 8, id="gone and linked anew: quiet after that"),
+        pytest.param([(n, n % 2 == 0) for n in range(10)], 10, id="closed and opened again and again: at the limit"),
+        pytest.param([(0, WRITING), (5, WHOLE), (6, WRITING)], 10, id="opened again: at the limit after the first"),
+    ],
+)
+@pytest.mark.parametrize("asked_often", [True, False])
+def test_a_path_waits_for_its_writer(hints: list[tuple[int, bool | None]], ready: int, *, asked_often: bool) -> None:
+    pending = Coalescing(SETTLE, LIMIT)
+
+    early: dict[str, datetime] = {}
+    for tenth in range(ready * 10):
+        for seconds, being_written in hints:
+            if seconds * 10 == tenth:
+                pending.note("a", at(seconds), being_written=being_written)
+        if asked_often:
+            early |= pending.due(at(tenth / 10), ALL)
+    asked_at, due = pending.next_at(), pending.due(at(ready), ALL)
+
+    assert early == {}
+    assert asked_at is not None
+    assert asked_at <= at(ready)
+    assert due == {"a": at(0)}
+    assert pending.next_at() is None
+
+
+def test_what_was_said_of_a_writer_is_forgotten_with_the_look() -> None:
+    pending = Coalescing(SETTLE, LIMIT)
+    pending.note("a", at(0), being_written=WRITING)
+    pending.due(at(10), ALL)
+
+    pending.note("a", at(11), being_written=TOUCHED)
+
+    assert pending.due(at(13), ALL) == {"a": at(11)}
+
+
+def test_an_open_path_holds_back_no_other() -> None:
+    pending = Coalescing(SETTLE, LIMIT)
+    pending.note("open", at(0), being_written=WRITING)
+    pending.note("whole", at(1), being_written=WHOLE)
+
+    assert pending.due(at(3), 1) == {"whole": at(1)}
+    assert pending.next_at() == at(10)
+
+
 def test_what_was_touched_first_comes_first() -> None:
     pending = coalescing(("c", 0), ("a", 1), ("b", 2))
 
@@ -110,32 +172,47 @@ def test_asking_again_is_worth_it_when_the_first_path_may_be_quiet() -> None:
     assert pending.next_at() == at(3)
 
 
-hints = st.tuples(st.just("note"), st.sampled_from("abc"))
-looks = st.tuples(st.just("due"), st.integers(min_value=0, max_value=3))
-steps = st.lists(st.tuples(st.floats(min_value=0, max_value=4), hints | looks), max_size=40)
+@dataclass
+class Told:
+    """What a list of all hints says of one path."""
+
+    first_at: datetime
+    last_at: datetime
+    being_written: bool
+
+    @property
+    def ready_at(self) -> datetime:
+        limit_at = self.first_at + LIMIT
+        return limit_at if self.being_written else min(self.last_at + SETTLE, limit_at)
+
+
+hints = st.tuples(st.sampled_from("abc"), st.sampled_from([WRITING, TOUCHED, WHOLE]))
+steps = st.lists(st.tuples(st.floats(min_value=0, max_value=4), hints | st.integers(min_value=0, max_value=3)))
 
 
 @given(steps)
-def test_it_lets_go_what_a_list_of_all_hints_says(history: list[tuple[float, tuple[str, str | int]]]) -> None:
+def test_it_lets_go_what_a_list_of_all_hints_says(history: list[tuple[float, tuple[str, bool | None] | int]]) -> None:
     pending = Coalescing(SETTLE, LIMIT)
-    hinted: dict[str, list[datetime]] = {}
+    told: dict[str, Told] = {}
     now = at(0)
 
-    for pause, (what, detail) in history:
+    for pause, what in history:
         now += timedelta(seconds=pause)
-        if what == "note":
-            assert isinstance(detail, str)
-            pending.note(detail, now)
-            hinted.setdefault(detail, []).append(now)
+        if isinstance(what, tuple):
+            path, being_written = what
+            pending.note(path, now, being_written=being_written)
+            so_far = told.setdefault(path, Told(now, now, being_written=False))
+            so_far.last_at = now
+            so_far.being_written = so_far.being_written if being_written is None else being_written
             continue
-        quiet = {p for p, times in hinted.items() if min(times[-1] + SETTLE, times[0] + LIMIT) <= now}
-        due = pending.due(now, int(detail))
-        assert set(due) <= quiet
-        assert len(due) == min(int(detail), len(quiet))
-        assert all(since == hinted.pop(path)[0] for path, since in due.items())
+        ready = {path for path, of_path in told.items() if of_path.ready_at <= now}
+        due = pending.due(now, what)
+        assert set(due) <= ready
+        assert len(due) == min(what, len(ready))
+        assert all(since == told.pop(path).first_at for path, since in due.items())
 
-    assert len(pending) == len(hinted)
+    assert len(pending) == len(told)
     next_at = pending.next_at()
-    assert (next_at is None) == (not hinted)
+    assert (next_at is None) == (not told)
     if next_at is not None:
-        assert next_at <= min(min(times[-1] + SETTLE, times[0] + LIMIT) for times in hinted.values())
+        assert next_at <= min(of_path.ready_at for of_path in told.values())

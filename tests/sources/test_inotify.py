@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from mirrord.sources.hints import HintKind
-from tests.sources.watching import Start, files_below, run_python
+from tests.sources.watching import Start, files_below, run_python, writing
 
-WHOLE, TOUCHED, GONE, TREE_GONE, LOST = (
+WHOLE, WRITING, TOUCHED, GONE, TREE_GONE, LOST = (
     HintKind.WHOLE,
+    HintKind.WRITING,
     HintKind.TOUCHED,
     HintKind.GONE,
     HintKind.TREE_GONE,
@@ -25,33 +26,99 @@ WHOLE, TOUCHED, GONE, TREE_GONE, LOST = (
 def test_a_file_is_whole_when_it_is_closed_or_moved_in(tmp_path: Path, start: Start) -> None:
     watching = start(tmp_path)
 
-    with (tmp_path / "f").open("w") as file:
-        file.write("x")
-        file.flush()
-        watching.until_said("f", TOUCHED)
-        assert WHOLE not in watching.kinds_of("f")
+    (tmp_path / "f").write_text("x")
     watching.until_said("f", WHOLE)
     (tmp_path / "f").rename(tmp_path / "g")
     watching.until_said("g", WHOLE)
 
     assert watching.kinds_of("g") == [WHOLE]
-    assert list(dict.fromkeys(watching.kinds_of("f"))) == [TOUCHED, WHOLE, GONE]
+    assert watching.kinds_of("f")[-2:] == [WHOLE, GONE]
 
 
-def test_links_and_changed_attributes_are_touches(tmp_path: Path, start: Start) -> None:
+def test_a_file_is_being_written_from_its_creation_until_its_writer_closes_it(tmp_path: Path, start: Start) -> None:
+    watching = start(tmp_path)
+
+    with writing(tmp_path / "f") as writer:
+        watching.until_said("f", WRITING)
+        writer.write("a chunk")
+        watching.settle("after-a-chunk")
+        writer.write("more")
+        watching.settle("after-more")
+        while_open = watching.kinds_of("f")
+        writer.close()
+        watching.until_said("f", WHOLE)
+
+    assert set(while_open) <= {TOUCHED, WRITING}
+    assert while_open[-1] is WRITING
+    assert watching.kinds_of("f") == [*while_open, WHOLE]
+
+
+def test_a_file_appended_to_in_place_is_being_written(tmp_path: Path, start: Start) -> None:
     (tmp_path / "f").write_text("x")
     watching = start(tmp_path)
 
-    (tmp_path / "hard").hardlink_to(tmp_path / "f")
-    (tmp_path / "soft").symlink_to("f")
-    (tmp_path / "f").chmod(0o600)
+    with writing(tmp_path / "f") as writer:
+        writer.write("more")
+        watching.settle("after-more")
+        while_open = watching.kinds_of("f")
+        writer.close()
+        watching.until_said("f", WHOLE)
 
-    watching.until(lambda _: watching.arrived() >= {"hard", "soft", "f"})
-    assert WHOLE not in {hint.kind for hint in watching.hints}
+    assert while_open == [WRITING]
+    assert watching.kinds_of("f") == [WRITING, WHOLE]
+
+
+def test_files_written_at_full_speed_all_end_whole(tmp_path: Path, start: Start) -> None:
+    watching = start(tmp_path)
+
+    run_python("for n in range(5000): open(f'f{n}', 'w').write(str(n) if n % 2 else '')", tmp_path)
+    watching.settle()
+
+    last = {hint.path: hint.kind for hint in watching.hints}
+    assert {last[f"f{n}"] for n in range(5000)} == {WHOLE}
+
+
+def test_links_and_changed_attributes_are_touches(tmp_path: Path, start: Start) -> None:
+    root, outside = _new(tmp_path / "root"), tmp_path / "outside"
+    (root / "f").write_text("x")
+    outside.write_text("x")
+    watching = start(root)
+
+    (root / "hard").hardlink_to(root / "f")
+    (root / "published").hardlink_to(outside)
+    outside.unlink()
+    (root / "soft").symlink_to("f")
+    (root / "f").chmod(0o600)
+    watching.settle()
+
+    for name in ("hard", "published", "soft", "f"):
+        assert watching.kinds_of(name) == [TOUCHED]
+
+
+def test_a_nameless_file_that_is_given_a_name_is_touched(tmp_path: Path, start: Start) -> None:
+    """Nobody says when such a file is closed, and it has one name only."""
+    watching = start(tmp_path)
+
+    program = """
+import ctypes
+try:
+    fd = os.open(".", os.O_TMPFILE | os.O_WRONLY)
+except OSError:
+    open("impossible", "w").close()
+else:
+    os.write(fd, b"x")
+    assert not ctypes.CDLL(None).linkat(-100, b"/proc/self/fd/%d" % fd, -100, b"named", 0x400)
+"""
+    run_python(program, tmp_path)
+    watching.settle()
+
+    if (tmp_path / "impossible").exists():
+        pytest.skip("the file system has no O_TMPFILE")
+    assert watching.kinds_of("named") == [TOUCHED]
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root, to give up a capability")
-def test_a_file_cut_short_that_loses_its_set_uid_bit_is_touched(tmp_path: Path, start: Start) -> None:
+def test_a_file_cut_short_that_loses_its_set_uid_bit_is_being_written(tmp_path: Path, start: Start) -> None:
     (tmp_path / "f").write_text("x")
     (tmp_path / "f").chmod(0o4755)
     watching = start(tmp_path)
@@ -60,7 +127,7 @@ def test_a_file_cut_short_that_loses_its_set_uid_bit_is_touched(tmp_path: Path, 
     confined = ["setpriv", "--bounding-set", "-fsetid", sys.executable, "-c", program]
     subprocess.run(confined, cwd=tmp_path, check=True)
 
-    watching.until_said("f", TOUCHED)
+    watching.until_said("f", WRITING)
 
 
 def test_reading_is_not_reported(tmp_path: Path, start: Start) -> None:
@@ -141,8 +208,9 @@ def test_what_rsync_publishes_is_whole(tmp_path: Path, start: Start) -> None:
     subprocess.run(["rsync", "-a", f"{source}/", f"{root}/"], check=True)
     watching.settle()
 
-    whole = {hint.path for hint in watching.hints if hint.kind is WHOLE}
-    assert whole >= files_below(source)
+    last = {hint.path: hint.kind for hint in watching.hints}
+    assert {last[path] for path in files_below(source)} == {WHOLE}
+    assert not {hint.path for hint in watching.hints if hint.kind is WRITING} & files_below(source)
 
 
 def test_writes_right_after_a_directory_was_renamed_are_reported_under_its_new_name(
@@ -197,7 +265,7 @@ def test_who_follows_the_hints_ends_with_the_tree_as_it_is(
     followed: set[str] = set()
     for hint in watching.hints:
         match hint.kind:
-            case HintKind.WHOLE | HintKind.TOUCHED:
+            case HintKind.WHOLE | HintKind.WRITING | HintKind.TOUCHED:
                 followed.add(hint.path)
             case HintKind.GONE:
                 followed.discard(hint.path)
@@ -275,7 +343,7 @@ while "done" not in arrived and not lost:
     for hint in watch.drain():
         if hint.kind is HintKind.LOST:
             lost.append(hint.reason)
-        elif hint.kind in (HintKind.WHOLE, HintKind.TOUCHED):
+        elif hint.kind in (HintKind.WHOLE, HintKind.WRITING, HintKind.TOUCHED):
             arrived.add(hint.path)
 watch.stop()
 print(json.dumps({"arrived": sum(name.startswith("final") for name in arrived), "lost": lost}))

@@ -11,7 +11,7 @@ from mirrord.sources.hints import HintKind
 from mirrord.sources.inotify import InotifyWatch
 from mirrord.sources.polling import PollWatch
 from mirrord.sources.watch import open_watch
-from tests.sources.watching import ARRIVALS, NewWatch, Start, run_python
+from tests.sources.watching import ARRIVALS, NewWatch, Start, run_python, writing
 
 GONE, TREE_GONE = HintKind.GONE, HintKind.TREE_GONE
 
@@ -32,6 +32,20 @@ def test_a_modified_file_is_reported(tmp_path: Path, start: Start, backend: NewW
     (tmp_path / "f").write_text("longer")
 
     watching.until_said("f", *ARRIVALS)
+
+
+def test_snapshots_do_not_tell_whether_a_file_is_being_written(tmp_path: Path, start: Start) -> None:
+    watching = start(tmp_path, backend=lambda boundary, hints: PollWatch(boundary, hints, interval_s=0.02))
+
+    with writing(tmp_path / "f") as writer:
+        watching.until_said("f", HintKind.TOUCHED)
+        seen = len(watching.hints)
+        writer.write("x")
+        watching.until(lambda hints: len(hints) > seen)
+        writer.close()
+    watching.settle()
+
+    assert set(watching.kinds_of("f")) == {HintKind.TOUCHED}
 
 
 def test_a_deleted_file_is_reported_as_gone(tmp_path: Path, start: Start, backend: NewWatch) -> None:

@@ -1,11 +1,13 @@
 """A running watch with all that it has said, and other processes that change what it watches."""
 
+import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mirrord.sources.boundary import Boundary
@@ -13,7 +15,7 @@ from mirrord.sources.hints import Hint, HintBuffer, HintKind
 from mirrord.sources.watch import Watch
 
 PATIENCE_S = 20.0
-ARRIVALS = (HintKind.WHOLE, HintKind.TOUCHED)
+ARRIVALS = (HintKind.WHOLE, HintKind.WRITING, HintKind.TOUCHED)
 
 
 class Watching:
@@ -63,6 +65,61 @@ def run_python(program: str, cwd: Path, *arguments: str) -> None:
     """Run the program in another process, to its end."""
     prelude = "import os, sys, random, shutil\n"
     subprocess.run([sys.executable, "-c", prelude + program, *arguments], cwd=cwd, check=True)
+
+
+class Writer:
+    """Another process, which has a file open and does to it as it is told; each method returns when that is done."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+
+    def write(self, text: str) -> None:
+        self._tell("write", text)
+
+    def keep_writing(self) -> None:
+        """Append a line a hundred times a second, until it is told something else."""
+        self._tell("keep")
+
+    def close(self) -> None:
+        self._tell("close")
+
+    def _tell(self, *words: str) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(words) + "\n")
+        self._process.stdin.flush()
+        self.hear()
+
+    def hear(self) -> None:
+        """Wait until it has done what it was told."""
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "done\n"
+
+
+_WRITER = """
+import json, select, sys
+with open(sys.argv[1], "a") as file:
+    print("done", flush=True)
+    for line in sys.stdin:
+        match json.loads(line):
+            case ["write", text]:
+                file.write(text)
+                file.flush()
+            case ["close"]:
+                file.close()
+        print("done", flush=True)
+        while line.startswith('["keep"') and not select.select([sys.stdin], [], [], 0.01)[0]:
+            print("another line", file=file, flush=True)
+"""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Writer]:
+    """The file, made where it is not there, is open in another process, at the latest until the block ends."""
+    command = [sys.executable, "-c", _WRITER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        writer = Writer(process)
+        writer.hear()
+        yield writer
 
 
 def files_below(root: Path) -> set[str]:
