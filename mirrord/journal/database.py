@@ -3,18 +3,19 @@
 import contextlib
 import sqlite3
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from mirrord.journal.errors import JournalCorrupt, JournalUnavailable
+from mirrord.journal.errors import JournalCorrupt, JournalFull, JournalReplaced, JournalUnavailable
 
-BUSY_TIMEOUT_S = 10.0
+BUSY_TIMEOUT = timedelta(seconds=10)
 """How long a write waits for another process, such as `mirrord refresh`, to end its own."""
 
 
-def open_engine(url: str, *, writing: bool) -> sa.Engine:
+def open_engine(url: str, *, writing: bool, busy_timeout: timedelta = BUSY_TIMEOUT) -> sa.Engine:
     """An engine whose connections are set up for a journal. Connects to nothing yet.
 
     Writers begin with IMMEDIATE: they read rows and then write what they decided, and a deferred
@@ -23,15 +24,15 @@ def open_engine(url: str, *, writing: bool) -> sa.Engine:
     engine = sa.create_engine(url, poolclass=sa.pool.QueuePool if writing else sa.pool.NullPool)
     if engine.dialect.name == "sqlite":
         begin = "BEGIN IMMEDIATE" if writing else "BEGIN"
-        sa.event.listen(engine, "connect", _set_up_sqlite)
+        sa.event.listen(engine, "connect", lambda connection, _record: _set_up_sqlite(connection, busy_timeout))
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 
-def _set_up_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _set_up_sqlite(connection: sqlite3.Connection, busy_timeout: timedelta) -> None:
     connection.isolation_level = None  # the begin event says BEGIN itself
     for pragma in (
-        f"busy_timeout = {int(BUSY_TIMEOUT_S * 1000)}",
+        f"busy_timeout = {busy_timeout // timedelta(milliseconds=1)}",
         "journal_mode = WAL",
         "synchronous = NORMAL",  # in WAL a power cut may lose the newest commits, never the file; kill -9 loses none
         "cache_size = -8192",
@@ -51,6 +52,27 @@ def file_of(url: str) -> Path | None:
     return Path(parsed.database) if parsed.get_backend_name() == "sqlite" and parsed.database else None
 
 
+def identity_of(file: Path) -> tuple[int, int] | None:
+    """What a file keeps while it is written to and loses when another takes its name; None: there is none.
+
+    By name only: to close a descriptor of it would drop the locks that SQLite has on it.
+    """
+    try:
+        found = file.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as exc:
+        raise JournalUnavailable(f"{file}: {exc.strerror}", action=_SHUT[1], may_heal=True) from exc
+    return found.st_dev, found.st_ino
+
+
+def replaced(file: Path) -> JournalReplaced:
+    return JournalReplaced(
+        f"{file}: another file, or none, is where the journal was that mirrord works with",
+        action=f"put the journal back; or {_REBUILD}",
+    )
+
+
 @contextlib.contextmanager
 def translated(url: str) -> Iterator[None]:
     """Turn what the driver raises into a sentence that names the file and what to do."""
@@ -64,23 +86,34 @@ def translated(url: str) -> Iterator[None]:
 
 
 def _translation(name: str, cause: BaseException) -> JournalUnavailable:
-    code: Any = getattr(cause, "sqlite_errorcode", None)
-    said = str(cause)
-    if code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return JournalCorrupt(
-            f"{name}: the journal is damaged or is no journal ({said}); stop mirrord, move the file and its -wal and "
-            "-shm away, start again: a scan rebuilds it, at the price of asking for every key once"
-        )
-    if code is not None and code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return JournalUnavailable(f"{name}: locked by another process for over {BUSY_TIMEOUT_S:.0f} s")
-    if code is not None and code & 0xFF == sqlite3.SQLITE_FULL:
-        return JournalUnavailable(f"{name}: no space left on the disk that holds the journal; make room there")
-    if code is not None and code & 0xFF == sqlite3.SQLITE_CANTOPEN:
-        return JournalUnavailable(
-            f"{name}: cannot be opened; its directory must exist and be writable by the user that mirrord runs as"
-        )
-    if code is not None and code & 0xFF == sqlite3.SQLITE_READONLY:
-        return JournalUnavailable(
-            f"{name}: it or its directory is read-only for the user that mirrord runs as, or its disk is"
-        )
-    return JournalUnavailable(f"{name}: {said}")
+    extended: Any = getattr(cause, "sqlite_errorcode", None)
+    code = None if extended is None else extended & 0xFF
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return JournalCorrupt(f"{name}: the journal is damaged or is no journal ({cause})", action=_REBUILD)
+    if code in _MAY_HEAL:
+        reason, action = _MAY_HEAL[code]
+        kind = JournalFull if code == sqlite3.SQLITE_FULL else JournalUnavailable
+        return kind(f"{name}: {reason}", action=action, may_heal=True)
+    return JournalUnavailable(f"{name}: {cause}")
+
+
+_REBUILD = (
+    "stop mirrord, move the file and its -wal and -shm away, start again: a scan rebuilds it, "
+    "at the price of asking for every key once"
+)
+_LOCKED = ("locked by another process for too long", "end what keeps it locked; `fuser` with the file's name shows it")
+_SHUT = ("cannot be opened", "its directory must exist and be writable by the user that mirrord runs as")
+_MAY_HEAL = {
+    sqlite3.SQLITE_FULL: ("no space left on the disk that holds the journal", "make room there"),
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_PROTOCOL: _LOCKED,
+    sqlite3.SQLITE_CANTOPEN: _SHUT,
+    sqlite3.SQLITE_PERM: _SHUT,
+    sqlite3.SQLITE_READONLY: (
+        "it or its directory is read-only for the user that mirrord runs as, or its disk is",
+        "make it writable; a disk that turned read-only by itself has failed: see the kernel's log",
+    ),
+    sqlite3.SQLITE_IOERR: ("the disk that holds the journal fails", "see the kernel's log, and make sure of the disk"),
+}
+"""SQLite's primary result codes (sqlite.org/rescode.html) that a person can mend while mirrord waits."""

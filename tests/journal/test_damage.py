@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mirrord.journal.database import open_engine, translated
-from mirrord.journal.errors import JournalCorrupt, JournalUnavailable
+from mirrord.journal.errors import JournalCorrupt, JournalReplaced, JournalUnavailable
 from mirrord.journal.report import report
 from mirrord.journal.store import Journal
 from tests.journal.conftest import OpenLedger
@@ -186,6 +186,50 @@ def test_a_full_disk_is_named_with_what_to_do(ledger: Ledger) -> None:
     engine.dispose()
 
     assert str(ledger.file) in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("code", "may_heal"),
+    [
+        pytest.param(sqlite3.SQLITE_FULL, True, id="full-disk"),
+        pytest.param(sqlite3.SQLITE_BUSY, True, id="busy"),
+        pytest.param(sqlite3.SQLITE_BUSY_SNAPSHOT, True, id="busy-by-its-longer-code"),
+        pytest.param(sqlite3.SQLITE_IOERR_WRITE, True, id="disk-that-fails"),
+        pytest.param(sqlite3.SQLITE_READONLY, True, id="read-only"),
+        pytest.param(sqlite3.SQLITE_CANTOPEN, True, id="cannot-open"),
+        pytest.param(sqlite3.SQLITE_CORRUPT, False, id="corrupt"),
+        pytest.param(sqlite3.SQLITE_NOTADB, False, id="no-database"),
+        pytest.param(sqlite3.SQLITE_ERROR, False, id="a-table-that-is-not-there"),
+    ],
+)
+def test_what_may_heal_says_so_and_what_to_do(file: Path, code: int, may_heal: bool) -> None:
+    failure = sqlite3.OperationalError("said by SQLite")
+    failure.sqlite_errorcode = code
+
+    with pytest.raises(JournalUnavailable) as refusal, translated(url_of(file)):
+        raise failure
+
+    assert refusal.value.may_heal is may_heal
+    assert bool(refusal.value.action) or not may_heal
+    assert str(refusal.value).startswith(str(file))
+
+
+@pytest.mark.parametrize("content", [pytest.param(b"garbage", id="another"), pytest.param(None, id="none")])
+def test_a_journal_whose_file_was_taken_away_is_not_written_to(
+    ledger: Ledger, file: Path, content: bytes | None
+) -> None:
+    ledger.record(change("a"))
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+
+    for _ in range(2):
+        with pytest.raises(JournalReplaced, match="move the file") as refusal:
+            ledger.record(change("b"))
+
+    assert str(file) in str(refusal.value)
+    assert not refusal.value.may_heal
+    assert (file.read_bytes() if file.exists() else None) == content
 
 
 def test_after_a_write_that_failed_the_journal_goes_on(ledger: Ledger) -> None:
