@@ -60,8 +60,17 @@ class Loaded:
     """"command line", "environment", "credential", "settings file" or "secret key file"."""
 
 
-def load(path: Path | None, overrides: Mapping[str, Any] = {}, environ: Mapping[str, str] | None = None) -> Loaded:
-    """The settings in force; `overrides` are nested like the file. Raises SettingsError with every problem."""
+def load(
+    path: Path | None,
+    overrides: Mapping[str, Any] = {},
+    environ: Mapping[str, str] | None = None,
+    *,
+    need_secret: bool = True,
+) -> Loaded:
+    """The settings in force; `overrides` are nested like the file. Raises SettingsError with every problem.
+
+    Without `need_secret` the secret key is not looked for, and a stand-in is in its place.
+    """
     environ = os.environ if environ is None else environ
     path = path or Path(environ.get("MIRRORD_CONFIG") or DEFAULT_FILE)
     reading = _Reading()
@@ -69,7 +78,11 @@ def load(path: Path | None, overrides: Mapping[str, Any] = {}, environ: Mapping[
     reading.take_environment(environ)
     reading.take_credential(environ)
     reading.take_file(path)
-    secret_from = reading.find_secret(path.parent)
+    if need_secret:
+        secret_from = reading.find_secret(path.parent)
+    else:
+        secret_from = ""
+        reading.layers.insert(0, _Layer("", "", {"kodo": {"secret_key": "-"}}))
     settings = reading.judge()
     if settings is None or reading.problems:
         raise SettingsError(reading.problems)

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from mirrord.config import Loaded
+    from mirrord.settings import Mirror
 
 ConfigOption = Annotated[
     Path | None,
@@ -17,19 +18,33 @@ ConfigOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 EXIT_NOT_FRESH = 1
+EXIT_USAGE = 2
 EXIT_SETTINGS = 78  # EX_CONFIG
 
 
-def load(path: Path | None) -> "Loaded":
-    """The settings in force; prints every mistake and exits 78 when they cannot be used."""
+def load(path: Path | None, *, need_secret: bool = True) -> "Loaded":
+    """The settings in force; prints every mistake and exits 78 when they cannot be used.
+
+    Who only reads the journal may not be able to read the secret key, and need not.
+    """
     from mirrord.config import SettingsError
     from mirrord.config import load as load_settings
 
     try:
-        return load_settings(path)
+        return load_settings(path, need_secret=need_secret)
     except SettingsError as exc:
         typer.echo(str(exc), err=True)
         raise typer.Exit(EXIT_SETTINGS) from exc
+
+
+def mirror_named(name: str, loaded: "Loaded") -> "Mirror":
+    """The mirror of that name; prints which there are and exits 2 when there is none."""
+    for mirror in loaded.settings.mirror:
+        if mirror.name == name:
+            return mirror
+    names = ", ".join(mirror.name for mirror in loaded.settings.mirror)
+    typer.echo(f"mirrord: no mirror is named {name!r} in {loaded.path}; there are: {names}", err=True)
+    raise typer.Exit(EXIT_USAGE)
 
 
 def configure_log(loaded: "Loaded", stream: TextIO | None = None) -> None:

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
-    """Keys by state, the oldest stale one, complete as of when. Exit 0: all fresh; 1: something is not."""
+    """Keys by state, the oldest stale one, complete as of when. Exit 0: complete and fresh; 1: something is not."""
     from mirrord.journal.report import report
 
-    loaded = load(config)
+    loaded = load(config, need_secret=False)
     with failures_said():
         reports = report(loaded.settings.journal.url, [mirror.name for mirror in loaded.settings.mirror])
     if as_json:
@@ -25,7 +25,7 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         typer.echo(orjson.dumps({"mirrors": [as_document(each) for each in reports]}).decode())
     else:
         _print_table(reports)
-    raise typer.Exit(0 if all(each.settled for each in reports) else EXIT_NOT_FRESH)
+    raise typer.Exit(0 if all(each.complete for each in reports) else EXIT_NOT_FRESH)
 
 
 def as_document(report: "MirrorReport") -> dict[str, Any]:

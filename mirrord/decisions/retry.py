@@ -35,6 +35,7 @@ def next_step(
     policy: RetryPolicy,
     chance: float,
     retry_after: timedelta | None = None,
+    size_bytes: int | None = None,
 ) -> NextStep:
     """What follows attempt number `attempt` (from 1), with `strikes` of them, this one included, counted.
 
@@ -50,7 +51,8 @@ def next_step(
         case Fault.KEY | Fault.ORIGIN | Fault.SERVICE:
             if strikes >= policy.max_attempts:
                 return Park()
-            return Retry(max(backoff(attempt, policy, chance), retry_after or timedelta(0)))
+            least = orphan_grace(size_bytes) if verdict.outcome is Outcome.TIMED_OUT else timedelta(0)
+            return Retry(max(backoff(attempt, policy, chance), retry_after or timedelta(0), least))
         case _:
             assert_never(verdict.fault)
 
@@ -61,9 +63,9 @@ def hold_after(previous: timedelta | None) -> timedelta:
 
 
 def orphan_grace(size_bytes: int | None) -> timedelta:
-    """How long to leave a key alone whose claimer was killed, unless its lease ends sooner.
+    """How long to leave a key alone whose claimer was killed, or got no answer in time.
 
-    Kodo does not notice that the client died and goes on pulling. Of two pulls of one key the last to
+    Kodo does not notice that the client is gone and goes on pulling. Of two pulls of one key the last to
     finish wins, so a new one waits until the old one has probably ended: 10 s and a second per MiB.
     """
     return timedelta(seconds=10) + timedelta(seconds=(size_bytes or 0) / 2**20)

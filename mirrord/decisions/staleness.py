@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from enum import StrEnum
+from enum import Enum, StrEnum
 from typing import Any, assert_never
 
 from mirrord.decisions.retry import orphan_grace
 from mirrord.model.attempt import Outcome
 from mirrord.model.change import Change
-from mirrord.model.fingerprint import Fingerprint, parse_file
+from mirrord.model.fingerprint import Fingerprint, parse_file, size_of
 from mirrord.model.row import ObjectRow, State
 from mirrord.model.step import Done, Hold, NextStep, Park, Retry
+
+MOVED_ON_PAUSE = timedelta(seconds=2)
+"""How long a key waits whose file was another one after the call than before, without a change having come in."""
 
 
 class OnRemoved(StrEnum):
@@ -25,6 +28,7 @@ class NewKeys(StrEnum):
 
     STALE = "stale"  # the bucket may hold anything: ask
     FRESH = "fresh"  # adopted: the bucket is believed to hold it already
+    COMPARED = "compared"  # what the bucket's listing says; see comparing.py
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +37,8 @@ class IntakeRules:
 
     on_removed: OnRemoved = OnRemoved.KEEP
     new_keys: NewKeys = NewKeys.STALE
+    thorough: bool = False
+    """Whether a comparison looks at the content also where size and time agree."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,8 +81,14 @@ class _Standing:
 _FRESH = _Standing(state=State.FRESH)
 
 
-def take_in(row: ObjectRow | None, mirror: str, change: Change, rules: IntakeRules) -> ObjectRow | None:
-    """The row after `change`; None when it says nothing new.
+class Doubt(Enum):
+    """Stands for a row where only the content can tell."""
+
+    DOUBT = "doubt"
+
+
+def take_in(row: ObjectRow | None, mirror: str, change: Change, rules: IntakeRules) -> ObjectRow | Doubt | None:
+    """The row after `change`; None when it says nothing new, DOUBT when it needs the change's `content_hash`.
 
     While a claim is out the row stays claimed: its generation tells the settlement that more is wanted.
     """
@@ -85,13 +97,45 @@ def take_in(row: ObjectRow | None, mirror: str, change: Change, rules: IntakeRul
         return None if version is None else _first_seen(mirror, change, rules.new_keys)
     if row.wanted == version:
         return None
+    removed_at = change.seen_at if version is None else None
     if row.state is State.CLAIMED:
-        return replace(row, wanted=version, generation=row.generation + 1, attempts=0, strikes=0)
-    if _nothing_to_do(version, row.confirmed, rules):
+        return replace(row, wanted=version, generation=row.generation + 1, attempts=0, strikes=0, removed_at=removed_at)
+    confirmed = row.confirmed
+    if version is not None and _only_touched(row, version):
+        if change.content_hash is None:
+            return Doubt.DOUBT
+        if change.content_hash == row.bucket_hash:
+            confirmed = version
+    since = row.stale_since or change.seen_at
+    if version is None:
+        standing = _removed(rules, since)
+    elif version == confirmed:
         standing = _FRESH
     else:
-        standing = _Standing(state=State.STALE, stale_since=row.stale_since or change.seen_at, due_at=change.seen_at)
-    return _standing_at(row, standing, wanted=version, generation=row.generation + 1)
+        standing = _Standing(state=State.STALE, stale_since=since, due_at=change.seen_at)
+    return _standing_at(
+        row, standing, wanted=version, generation=row.generation + 1, confirmed=confirmed, removed_at=removed_at
+    )
+
+
+def _only_touched(row: ObjectRow, version: Fingerprint) -> bool:
+    """Whether a mirrored file has kept its size and mtime: a chmod, or a tree that was restored or copied."""
+    if row.state is not State.FRESH or row.wanted is None or row.wanted != row.confirmed or not row.bucket_hash:
+        return False
+    was, now = parse_file(row.wanted), parse_file(version)
+    return (
+        was is not None and now is not None and was.size_bytes == now.size_bytes and was.modified_ns == now.modified_ns
+    )
+
+
+def _removed(rules: IntakeRules, since: datetime) -> _Standing:
+    match rules.on_removed:
+        case OnRemoved.KEEP:
+            return _FRESH  # the bucket keeps its copy, and that is what was wanted
+        case OnRemoved.DELETE:
+            return _Standing(state=State.HELD, stale_since=since)  # until the removal guard has decided
+        case _:
+            assert_never(rules.on_removed)
 
 
 def settled(row: ObjectRow, end: Settlement, rules: IntakeRules) -> ObjectRow | None:
@@ -106,22 +150,28 @@ def settled(row: ObjectRow, end: Settlement, rules: IntakeRules) -> ObjectRow | 
         overtaken = end.found != end.asked_for
         generation += overtaken
     done = end.attempted and isinstance(end.step, Done)
-    if wanted is None and rules.on_removed is OnRemoved.KEEP:
-        standing = _FRESH  # also when the claim was of a removal that another policy or a dead claimer left
+    removed_at = None if wanted is not None else row.removed_at or end.at
+    if wanted is None and (overtaken or rules.on_removed is OnRemoved.KEEP):
+        standing = _removed(rules, row.stale_since or end.at)
     elif not overtaken:
         standing = _stepped(row, end)
     else:
-        standing = _Standing(state=State.STALE, stale_since=row.stale_since or end.at, due_at=end.at)
+        # a file that its writer never rests would else be pulled without a pause
+        pause = MOVED_ON_PAUSE if row.generation == end.generation and end.attempted else timedelta(0)
+        standing = _Standing(state=State.STALE, stale_since=row.stale_since or end.at, due_at=end.at + pause)
     if not end.attempted:
-        return _standing_at(row, standing, wanted=wanted, generation=generation, lease_until=None)
+        return _standing_at(
+            row, standing, wanted=wanted, generation=generation, lease_until=None, removed_at=removed_at
+        )
     return _standing_at(
         row,
         standing,
         wanted=wanted,
         generation=generation,
         lease_until=None,
+        removed_at=removed_at,
         confirmed=_confirmed(row, end, overtaken=overtaken),
-        bucket_hash=end.bucket_hash if done else row.bucket_hash,
+        bucket_hash=end.bucket_hash if done or _pulled(end) else row.bucket_hash,
         last_at=end.at,
         last_status=end.status,
         last_reqid=end.reqid,
@@ -130,23 +180,25 @@ def settled(row: ObjectRow, end: Settlement, rules: IntakeRules) -> ObjectRow | 
     )
 
 
-def given_back(row: ObjectRow, now: datetime) -> ObjectRow:
+def given_back(row: ObjectRow, now: datetime, rules: IntakeRules) -> ObjectRow:
     """The row of a claim whose claimer is dead: stale, once the pull it began has surely ended."""
-    version = parse_file(row.wanted) if row.wanted is not None else None
-    grace_ends = now + orphan_grace(version.size_bytes if version else None)
+    since = row.stale_since or now
+    if row.wanted is None:
+        return _standing_at(row, _removed(rules, since), lease_until=None, confirmed=None, bucket_hash=None)
+    grace_ends = now + orphan_grace(size_of(row.wanted))
     standing = _Standing(
         state=State.STALE,
-        stale_since=row.stale_since or now,
+        stale_since=since,
         due_at=min(row.lease_until or now, grace_ends),
         attempts=row.attempts,
         strikes=row.strikes,
     )
-    return _standing_at(row, standing, lease_until=None, confirmed=None)
+    return _standing_at(row, standing, lease_until=None, confirmed=None, bucket_hash=None)
 
 
-def lease_for(connect_timeout: timedelta, read_timeout: timedelta) -> timedelta:
-    """A lease outlasts the longest a call can take, with time to settle it."""
-    return connect_timeout + read_timeout + timedelta(seconds=30)
+def lease_for(connect_timeout: timedelta, read_timeout: timedelta, verification: timedelta = timedelta(0)) -> timedelta:
+    """A lease outlasts the longest a call and its verification can take, with time to settle it."""
+    return connect_timeout + read_timeout + verification + timedelta(seconds=30)
 
 
 def _first_seen(mirror: str, change: Change, taken_for: NewKeys) -> ObjectRow:
@@ -155,7 +207,7 @@ def _first_seen(mirror: str, change: Change, taken_for: NewKeys) -> ObjectRow:
             return ObjectRow(
                 mirror=mirror, key=change.key, wanted=change.version, confirmed=change.version, state=State.FRESH
             )
-        case NewKeys.STALE:
+        case NewKeys.STALE | NewKeys.COMPARED:
             return ObjectRow(
                 mirror=mirror,
                 key=change.key,
@@ -168,17 +220,19 @@ def _first_seen(mirror: str, change: Change, taken_for: NewKeys) -> ObjectRow:
             assert_never(taken_for)
 
 
-def _nothing_to_do(wanted: Fingerprint | None, confirmed: Fingerprint | None, rules: IntakeRules) -> bool:
-    if wanted is None:
-        return rules.on_removed is OnRemoved.KEEP  # the bucket keeps its copy, and that is what was wanted
-    return wanted == confirmed
-
-
 def _confirmed(row: ObjectRow, end: Settlement, *, overtaken: bool) -> Fingerprint | None:
     """What the bucket is known to hold after an attempt: nothing, when it may have pulled another version."""
     if isinstance(end.step, Done):
         return None if overtaken else end.asked_for
-    return None if end.outcome in (Outcome.TIMED_OUT, Outcome.UNAVAILABLE) else row.confirmed
+    if end.asked_for is None:
+        return None  # a delete that may have been done, or was refused because something else is there
+    return None if _pulled(end) else row.confirmed
+
+
+def _pulled(end: Settlement) -> bool:
+    """Whether the bucket may have got something that is not, or not known to be, what was asked for."""
+    # refreshed and not done: it pulled something, and the verification did not find it right
+    return end.asked_for is not None and end.outcome in (Outcome.TIMED_OUT, Outcome.UNAVAILABLE, Outcome.REFRESHED)
 
 
 def _stepped(row: ObjectRow, end: Settlement) -> _Standing:

@@ -69,6 +69,9 @@ ADVICE: Mapping[int, str] = MappingProxyType(
 
 NOT_KODO = "the answer has neither X-Reqid nor X-Log, so it did not come from Kodo"
 
+NOT_OURS = "the object in the bucket is not the one that was put there from here: it is left alone"
+"""608 of a conditional delete."""
+
 
 def judge(operation: Operation, reply: Reply) -> Verdict:
     """What the reply to one attempt of `operation` means."""

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from mirrord.journal import schema
 from mirrord.journal.database import file_of, name_of, open_engine, translated
-from mirrord.journal.errors import JournalTooNew
+from mirrord.journal.errors import JournalTooNew, JournalUnavailable
 from mirrord.journal.statements import row_from
 from mirrord.journal.store import read_coverage
 from mirrord.journal.tables import from_microseconds, objects
+from mirrord.model.attempt import Outcome
 from mirrord.model.coverage import Coverage
 from mirrord.model.row import ObjectRow, State
 
@@ -31,8 +33,13 @@ class MirrorReport:
 
     @property
     def settled(self) -> bool:
-        """Whether every key is fresh."""
+        """Whether every key that is known is fresh."""
         return all(count == 0 for state, count in self.keys.items() if state is not State.FRESH)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every key is known and fresh."""
+        return self.settled and self.coverage.complete_as_of is not None and self.coverage.lost_since is None
 
 
 def report(url: str, mirrors: Sequence[str]) -> list[MirrorReport]:
@@ -53,16 +60,40 @@ def unfinished(url: str, mirror: str, most: int) -> list[ObjectRow]:
         .order_by(order, objects.c.stale_since, objects.c.key)
         .limit(most)
     )
+    return _rows(url, query)
+
+
+def waiting_for_a_person(url: str, mirror: str, most: int) -> list[ObjectRow]:
+    """Parked keys and held removals, the longest waiting first."""
+    states = (State.PARKED.value, State.HELD.value)
+    query = (
+        sa.select(objects)
+        .where(objects.c.mirror == mirror, objects.c.state.in_(states))
+        .order_by(objects.c.stale_since, objects.c.key)
+        .limit(most)
+    )
+    return _rows(url, query)
+
+
+def _rows(url: str, query: sa.Select[Any]) -> list[ObjectRow]:
     if _is_empty(url):
         return []
     with translated(url), open_engine(url, writing=False).connect() as connection:
+        _check(connection, url)
         return [row_from(values) for values in connection.execute(query)]
 
 
 def _is_empty(url: str) -> bool:
     """Whether no service has used this journal yet; asking SQLite would create the file."""
     file = file_of(url)
-    return file is not None and (not file.exists() or file.stat().st_size == 0)
+    if file is None:
+        return False
+    try:
+        return not file.exists() or file.stat().st_size == 0
+    except OSError as exc:
+        raise JournalUnavailable(
+            f"{file}: {exc.strerror}; ask as root or as the user that the service runs as"
+        ) from exc
 
 
 def _check(connection: sa.Connection, url: str) -> None:
@@ -76,18 +107,19 @@ def _check(connection: sa.Connection, url: str) -> None:
 
 def _report(connection: sa.Connection, mirror: str) -> MirrorReport:
     gone = objects.c.wanted.is_(None)
+    deleted = sa.func.coalesce(objects.c.last_outcome == Outcome.REMOVED.value, sa.false())
     counted = connection.execute(
-        sa.select(objects.c.state, gone, sa.func.count())
+        sa.select(objects.c.state, gone, deleted, sa.func.count())
         .where(objects.c.mirror == mirror)
-        .group_by(objects.c.state, gone)
+        .group_by(objects.c.state, gone, deleted)
     )
     counts, kept = dict.fromkeys(State, 0), 0
-    for name, is_gone, count in counted:
+    for name, is_gone, is_deleted, count in counted:
         state = State(name)
-        if is_gone and state is State.FRESH:
-            kept += count
-        else:
+        if not is_gone or state is not State.FRESH:
             counts[state] += count
+        elif not is_deleted:
+            kept += count
     oldest = connection.execute(
         sa.select(objects.c.key, objects.c.stale_since)
         .where(objects.c.mirror == mirror, objects.c.state != State.FRESH.value)

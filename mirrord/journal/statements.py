@@ -24,7 +24,14 @@ UPDATE = (
 LAPSE = (
     sa.update(objects)
     .where(objects.c.mirror == sa.bindparam("of"), IS_CLAIMED, objects.c.lease_until <= sa.bindparam("now"))
-    .values(state=State.STALE.value, due_at=sa.bindparam("now"), lease_until=None, confirmed=None)
+    .values(
+        # a removal whose claim lapsed may have come in while it was out: the guard has the word again
+        state=sa.case((objects.c.wanted.is_(None), State.HELD.value), else_=State.STALE.value),
+        due_at=sa.case((objects.c.wanted.is_(None), sa.null()), else_=sa.bindparam("now")),
+        lease_until=None,
+        confirmed=None,
+        bucket_hash=None,
+    )
 )
 _DUE = (
     sa.select(objects.c.key)

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from mirrord.decisions.staleness import IntakeRules, Settlement, given_back, settled, take_in
-from mirrord.journal import schema
-from mirrord.journal.database import file_of, name_of, open_engine, translated
+from mirrord.decisions.comparing import first_compared
+from mirrord.decisions.removals import Decision, RemovalLimit
+from mirrord.decisions.staleness import Doubt, IntakeRules, NewKeys, Settlement, given_back, settled, take_in
+from mirrord.journal import listed, removals, schema
+from mirrord.journal.database import BUSY_TIMEOUT, file_of, identity_of, name_of, open_engine, replaced, translated
 from mirrord.journal.lock import ServiceLock
 from mirrord.journal.statements import Statements, row_from
 from mirrord.journal.tables import IS_CLAIMED, IS_STALE, coverage, from_microseconds, objects, to_microseconds
@@ -31,15 +33,16 @@ class Journal:
     Everything raises JournalUnavailable when the database cannot do it.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, busy_timeout: timedelta = BUSY_TIMEOUT) -> None:
         self._url = url
-        self._writer = open_engine(url, writing=True)
-        self._reader = open_engine(url, writing=False)
+        self._writer = open_engine(url, writing=True, busy_timeout=busy_timeout)
+        self._reader = open_engine(url, writing=False, busy_timeout=busy_timeout)
         self._connection: sa.Connection | None = None
         self._statements = Statements(self._writer.dialect)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
-        file = file_of(url)
-        self._lock = ServiceLock(file) if file else None
+        self._file = file_of(url)
+        self._identity: tuple[int, int] | None = None
+        self._lock = ServiceLock(self._file) if self._file else None
 
     @property
     def name(self) -> str:
@@ -76,10 +79,19 @@ class Journal:
         latest = {change.key: change for change in changes}
         rows = self._statements.look_up(connection, mirror, list(latest))
         inserts, updates = list[ObjectRow](), list[ObjectRow]()
+        doubtful = list[Change]()
         removed = stale = 0
+        compared = rules.new_keys is NewKeys.COMPARED
+        in_bucket = listed.look_up(connection, mirror, [key for key in latest if key not in rows]) if compared else {}
         for key, change in latest.items():
-            row = take_in(rows.get(key), mirror, change, rules)
+            if compared and key not in rows:
+                row = first_compared(mirror, change, in_bucket.get(key), thorough=rules.thorough)
+            else:
+                row = take_in(rows.get(key), mirror, change, rules)
             if row is None:
+                continue
+            if isinstance(row, Doubt):
+                doubtful.append(change)
                 continue
             if key in rows:
                 updates.append(row)
@@ -89,7 +101,13 @@ class Journal:
             stale += row.state is State.STALE
         self._statements.insert(connection, inserts)
         self._statements.update(connection, updates)
-        return Recorded(new=len(inserts), changed=len(updates) - removed, removed=removed, stale=stale)
+        return Recorded(
+            new=len(inserts),
+            changed=len(updates) - removed,
+            removed=removed,
+            stale=stale,
+            doubtful=tuple(doubtful),
+        )
 
     def known(self, mirror: str, below: str = "") -> Iterator[tuple[str, Fingerprint | None]]:
         """Every key that starts with `below`, in code point order, with its wanted version.
@@ -97,24 +115,22 @@ class Journal:
         For a scan's own thread: blocks, and reads on a connection of its own.
         """
         ends = _after_all_below(below)
-        with translated(self._url), self._reader.connect() as connection:
-            page = self._page(connection, mirror, objects.c.key >= below, ends)
-            while page:
-                yield from page
-                if len(page) < PAGE:
-                    return
-                page = self._page(connection, mirror, objects.c.key > page[-1][0], ends)
+        page = self._page(mirror, objects.c.key >= below, ends)
+        while page:
+            yield from page
+            if len(page) < PAGE:
+                return
+            page = self._page(mirror, objects.c.key > page[-1][0], ends)
 
-    def _page(
-        self, connection: sa.Connection, mirror: str, begins: sa.ColumnElement[bool], ends: str | None
-    ) -> list[Any]:
+    def _page(self, mirror: str, begins: sa.ColumnElement[bool], ends: str | None) -> list[Any]:
         query = sa.select(objects.c.key, objects.c.wanted).where(objects.c.mirror == mirror, begins)
         if ends is not None:
             query = query.where(objects.c.key < ends)
-        result = connection.execute(query.order_by(objects.c.key).limit(PAGE))
-        page = [] if result.cursor is None else result.cursor.fetchall()  # the driver's tuples: a row costs 1 us more
-        result.close()
-        connection.rollback()  # ends the read transaction; the page is here
+        # a connection a page, 0.2 ms: one from before a fault would leave its read-only WAL to all that come after
+        with translated(self._url), self._reader.connect() as connection:
+            result = connection.execute(query.order_by(objects.c.key).limit(PAGE))
+            page = [] if result.cursor is None else result.cursor.fetchall()  # the driver's tuples: 1 us less a row
+            result.close()
         return list(page)
 
     # -- the right half ------------------------------------------------------------------------------
@@ -160,14 +176,14 @@ class Journal:
         self._statements.update(connection, after)
         return after
 
-    async def give_back_orphans(self, mirror: str, now: datetime) -> int:
+    async def give_back_orphans(self, mirror: str, now: datetime, rules: IntakeRules) -> int:
         """Make claims that a dead service left due again; how many there were. Only after `become_service`."""
 
         def give_back(connection: sa.Connection) -> int:
             orphans = connection.execute(
                 sa.select(objects).where(objects.c.mirror == mirror, IS_CLAIMED).with_for_update()
             ).all()
-            self._statements.update(connection, [given_back(row_from(values), now) for values in orphans])
+            self._statements.update(connection, [given_back(row_from(values), now, rules) for values in orphans])
             return len(orphans)
 
         return await self._write(give_back)
@@ -185,6 +201,16 @@ class Journal:
             return from_microseconds(min((at for at in (due, lapse) if at is not None), default=None))
 
         return await self._write(soonest)
+
+    # -- removals ------------------------------------------------------------------------------------
+
+    async def decide_removals(self, mirror: str, now: datetime, limit: RemovalLimit) -> Decision:
+        """Let the removals that are waiting go, or keep them held when they are more than `limit`."""
+        return await self._write(lambda connection: removals.decide(connection, mirror, now, limit))
+
+    async def release(self, mirror: str, now: datetime, *, drop: bool) -> int:
+        """Let held removals go, or forget them; how many there were."""
+        return await self._write(lambda connection: removals.release(connection, mirror, now, drop=drop))
 
     # -- coverage ------------------------------------------------------------------------------------
 
@@ -211,15 +237,33 @@ class Journal:
 
     # -- plumbing ------------------------------------------------------------------------------------
 
+    async def transact(self, work: Callable[[sa.Connection], T]) -> T:
+        """`work` as one transaction on the writer's thread; for what has its tables in this journal."""
+        return await self._write(work)
+
     async def _write(self, work: Callable[[sa.Connection], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, work)
 
     def _transaction(self, work: Callable[[sa.Connection], T]) -> T:
         with translated(self._url):
-            if self._connection is None or self._connection.invalidated:
-                self._connection = self._writer.connect()  # kept: to fetch it anew costs a tenth of a settlement
-            with self._connection.begin():
-                return work(self._connection)
+            connection = self._connected()
+            try:
+                with connection.begin():
+                    return work(connection)
+            except BaseException:
+                self._connection = None
+                connection.invalidate()  # in whatever state it is: the next transaction opens the file anew
+                connection.close()
+                raise
+
+    def _connected(self) -> sa.Connection:
+        """The writer's connection, kept: to fetch it anew costs a tenth of a settlement. Raises JournalReplaced."""
+        if self._file is not None and self._identity is not None and identity_of(self._file) != self._identity:
+            raise replaced(self._file)  # SQLite would go on writing to a file that has no name any more
+        if self._connection is None:
+            self._connection = self._writer.connect()
+            self._identity = identity_of(self._file) if self._file else None
+        return self._connection
 
 
 def _after_all_below(below: str) -> str | None:

@@ -28,6 +28,11 @@ def encode_url(url: str) -> str:
     return urlsafe_b64encode(url.encode()).decode()
 
 
+def encode_condition(**expected: str) -> str:
+    """What an object must be for a call to touch it, such as its hash (kodo.md, "delete")."""
+    return urlsafe_b64encode("&".join(f"{name}={value}" for name, value in expected.items()).encode()).decode()
+
+
 def decode_url(text: str) -> str:
     """The URL that an EncodedURL stands for; raises ValueError."""
     return _decode(text, "URL")

@@ -34,3 +34,9 @@ def parse_file(fingerprint: Fingerprint) -> FileVersion | None:
         return None
     size, modified, changed, inode = map(int, fingerprint.split(":"))
     return FileVersion(size_bytes=size, modified_ns=modified, changed_ns=changed, inode=inode)
+
+
+def size_of(fingerprint: Fingerprint | None) -> int | None:
+    """The file's size in bytes; None for a feed's token and for a key that is gone."""
+    version = None if fingerprint is None else parse_file(fingerprint)
+    return None if version is None else version.size_bytes

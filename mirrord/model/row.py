@@ -50,5 +50,6 @@ class ObjectRow:
     last_reqid: str | None = None
     last_outcome: Outcome | None = None
     last_error: str | None = None
+    """What was wrong last: of an attempt, or how the bucket was found to differ."""
     removed_at: datetime | None = None
     """When the origin was found without the key; None while it has it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-COMMANDS = ("run", "once", "check", "status", "sandbox", "demo")
+COMMANDS = ("run", "once", "plan", "check", "status", "sandbox", "demo")
 
 
 def mirrord(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -67,7 +67,7 @@ def test_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> None:
     assert ended.stderr
 
 
-@pytest.mark.parametrize("command", ["run", "once", "check", "status"])
+@pytest.mark.parametrize("command", ["run", "once", "plan", "check", "status"])
 def test_wrong_settings_end_every_command_with_78_and_all_mistakes(config: Path, command: str) -> None:
     text = config.read_text()
     config.write_text(text.replace('bucket = "newdocs"', 'buckett = "newdocs"') + '\nlog = { level = "loud" }\n')
@@ -118,11 +118,11 @@ def test_once_over_nothing_is_done_and_says_so(config: Path) -> None:
     assert ended.stdout == "docs: no keys\npages: no keys\n"
 
 
-def test_status_before_anything_ran_is_not_an_error_and_writes_nothing(config: Path) -> None:
+def test_status_before_anything_ran_says_that_nothing_is_complete_and_writes_nothing(config: Path) -> None:
     shown = mirrord("status", "-c", str(config))
     told = mirrord("status", "--json", "-c", str(config))
 
-    assert (shown.returncode, told.returncode) == (0, 0)
+    assert (shown.returncode, told.returncode) == (1, 1)
     assert "docs" in shown.stdout
     assert [mirror["complete_as_of"] for mirror in json.loads(told.stdout)["mirrors"]] == [None, None]
     assert not (config.parent / "journal.db").exists()

@@ -59,7 +59,7 @@ def test_the_jitter_is_full_anywhere_between_nothing_and_the_doubled_delay(failu
         pytest.param(
             Verdict(outcome=Outcome.ORIGIN_FAILING, fault=Fault.ORIGIN), Retry(timedelta(seconds=1)), id="origin"
         ),
-        pytest.param(TIMED_OUT, Retry(timedelta(seconds=1)), id="timed-out"),
+        pytest.param(TIMED_OUT, Retry(orphan_grace(None)), id="timed-out"),
         pytest.param(Verdict(outcome=Outcome.ORIGIN_MISSING, fault=Fault.KEY), Park(), id="origin-missing"),
         pytest.param(Verdict(outcome=Outcome.REFUSED, fault=Fault.KEY), Park(), id="key-refused"),
         pytest.param(Verdict(outcome=Outcome.REFUSED, fault=Fault.ACCOUNT), Hold(HOLD_FOR), id="account-refused"),

@@ -5,8 +5,19 @@ from datetime import timedelta
 
 import pytest
 
-from mirrord.decisions.staleness import IntakeRules, NewKeys, OnRemoved, given_back, lease_for, settled, take_in
+from mirrord.decisions.staleness import (
+    MOVED_ON_PAUSE,
+    Doubt,
+    IntakeRules,
+    NewKeys,
+    OnRemoved,
+    given_back,
+    lease_for,
+    settled,
+    take_in,
+)
 from mirrord.model.attempt import Outcome
+from mirrord.model.change import Change
 from mirrord.model.fingerprint import Fingerprint, of_file
 from mirrord.model.row import ObjectRow, State
 from mirrord.model.step import Done, Hold, NextStep, Park, Retry
@@ -25,6 +36,19 @@ STALE = ObjectRow(
 PARKED = replace(STALE, state=State.PARKED, due_at=None)
 REMOVED = replace(STALE, wanted=None)
 CLAIMED = claimed(STALE)
+
+
+def took(row: ObjectRow | None, news: Change, rules: IntakeRules) -> ObjectRow:
+    """The row after news that say something."""
+    after = take_in(row, "m", news, rules)
+    assert isinstance(after, ObjectRow)
+    return after
+
+
+def let_go(row: ObjectRow, seconds: float = 60) -> ObjectRow:
+    """`row`, whose removal is held, once the guard lets it go."""
+    assert row.state is State.HELD
+    return replace(row, state=State.STALE, due_at=at(seconds))
 
 
 # -- a change comes in -----------------------------------------------------------------------------------
@@ -91,7 +115,7 @@ def test_a_change_during_a_claim_leaves_the_claim_out_and_counts_the_generation(
 def test_a_removal_during_a_claim_leaves_the_claim_out_and_counts_the_generation(rules: IntakeRules) -> None:
     after = take_in(CLAIMED, "m", change(None, 50), rules)
 
-    assert after == replace(CLAIMED, wanted=None, generation=5, attempts=0, strikes=0)
+    assert after == replace(CLAIMED, wanted=None, generation=5, attempts=0, strikes=0, removed_at=at(50))
 
 
 @pytest.mark.parametrize("row", [FRESH, STALE, PARKED], ids=lambda row: row.state.value)
@@ -104,11 +128,96 @@ def test_under_keep_a_removal_asks_for_nothing(row: ObjectRow) -> None:
 
 
 @pytest.mark.parametrize("row", [FRESH, STALE, PARKED], ids=lambda row: row.state.value)
-def test_under_delete_a_removal_is_due_at_once(row: ObjectRow) -> None:
-    after = take_in(row, "m", change(None, 50), DELETE)
+def test_under_delete_a_removal_waits_for_the_guard(row: ObjectRow) -> None:
+    after = took(row, change(None, 50), DELETE)
 
-    assert after is not None
-    assert (after.state, after.wanted, after.due_at) == (State.STALE, None, at(50))
+    assert (after.state, after.wanted, after.due_at) == (State.HELD, None, None)
+    assert (after.removed_at, after.stale_since) == (at(50), row.stale_since or at(50))
+    assert (after.confirmed, after.generation) == (V1, row.generation + 1)
+
+
+@pytest.mark.parametrize(
+    ("version", "state", "due_at"),
+    [
+        pytest.param("=v1", State.FRESH, None, id="as-the-bucket-has-it"),
+        pytest.param("=v3", State.STALE, at(60), id="changed"),
+    ],
+)
+@pytest.mark.parametrize("row", [FRESH, STALE, PARKED], ids=lambda row: row.state.value)
+def test_a_key_that_comes_back_while_its_removal_is_held_is_as_if_it_had_never_gone(
+    row: ObjectRow, version: str, state: State, due_at: object
+) -> None:
+    held = took(row, change(None, 50), DELETE)
+
+    back = took(held, change(version, 60), DELETE)
+
+    assert (back.state, back.wanted, back.confirmed, back.due_at) == (state, version, V1, due_at)
+    assert (back.removed_at, back.generation) == (None, row.generation + 2)
+
+
+def test_a_key_that_goes_and_comes_back_during_a_claim_is_not_removed() -> None:
+    gone = took(CLAIMED, change(None, 50), DELETE)
+
+    back = took(gone, change("=v2", 51), DELETE)
+
+    assert back == replace(CLAIMED, generation=6, attempts=0, strikes=0)
+
+
+# -- a file that was touched, not changed ----------------------------------------------------------------
+
+HASH = "FhFromTheReply"
+BEFORE = of_file(5, 1_000, 1_000, 77)
+MIRRORED = replace(FRESH, wanted=BEFORE, confirmed=BEFORE, bucket_hash=HASH)
+TOUCHED = [
+    pytest.param(of_file(5, 1_000, 2_000, 77), id="chmod"),
+    pytest.param(of_file(5, 1_000, 2_000, 78), id="copied-with-its-time"),
+]
+
+
+def touched(version: Fingerprint, content_hash: str | None = None) -> Change:
+    return replace(change(version, 50), content_hash=content_hash)
+
+
+@pytest.mark.parametrize("version", TOUCHED)
+def test_of_a_file_that_was_only_touched_the_content_has_to_tell(version: Fingerprint) -> None:
+    assert take_in(MIRRORED, "m", touched(version), KEEP) is Doubt.DOUBT
+
+
+@pytest.mark.parametrize("version", TOUCHED)
+def test_the_bucket_has_a_touched_file_of_the_same_content_already(version: Fingerprint) -> None:
+    after = took(MIRRORED, touched(version, HASH), KEEP)
+
+    assert after == replace(MIRRORED, wanted=version, confirmed=version, generation=4)
+
+
+@pytest.mark.parametrize("content_hash", ["FhOther", ""], ids=["another-content", "not-to-be-had"])
+def test_a_touched_file_of_another_content_is_stale(content_hash: str) -> None:
+    version = of_file(5, 1_000, 2_000, 78)
+
+    after = took(MIRRORED, touched(version, content_hash), KEEP)
+
+    assert (after.state, after.wanted, after.confirmed, after.due_at) == (State.STALE, version, BEFORE, at(50))
+
+
+@pytest.mark.parametrize(
+    ("row", "version"),
+    [
+        pytest.param(MIRRORED, of_file(6, 1_000, 2_000, 77), id="another-size"),
+        pytest.param(MIRRORED, of_file(5, 1_001, 2_000, 77), id="another-mtime"),
+        pytest.param(MIRRORED, Fingerprint("=token"), id="not-a-file"),
+        pytest.param(replace(MIRRORED, bucket_hash=None), of_file(5, 1_000, 2_000, 77), id="no-hash-known"),
+        pytest.param(replace(MIRRORED, confirmed=None), of_file(5, 1_000, 2_000, 77), id="nothing-confirmed"),
+        pytest.param(replace(PARKED, wanted=BEFORE, bucket_hash=HASH), of_file(5, 1_000, 2_000, 77), id="parked"),
+        pytest.param(
+            replace(STALE, wanted=BEFORE, confirmed=BEFORE, bucket_hash=HASH), of_file(5, 1_000, 2_000, 77), id="stale"
+        ),
+    ],
+)
+@pytest.mark.parametrize("content_hash", [None, HASH], ids=["not-hashed", "hashed"])
+def test_nothing_else_is_taken_for_only_touched(row: ObjectRow, version: Fingerprint, content_hash: str | None) -> None:
+    after = took(row, touched(version, content_hash), KEEP)
+
+    assert (after.state, after.wanted, after.due_at) == (State.STALE, version, at(50))
 
 
 @pytest.mark.parametrize("row", [STALE, PARKED], ids=lambda row: row.state.value)
@@ -121,17 +230,15 @@ def test_going_back_to_what_the_bucket_holds_makes_the_key_fresh(row: ObjectRow)
 
 
 def test_a_key_that_comes_back_after_its_copy_was_deleted_is_asked_for() -> None:
-    removed = take_in(FRESH, "m", change(None, 10), DELETE)
-    assert removed is not None
-    claim = claimed(removed)
+    claim = claimed(let_go(took(FRESH, change(None, 10), DELETE)))
     gone = settled(claim, ended(claim, outcome=Outcome.REMOVED), DELETE)
 
     back = take_in(gone, "m", change("=v1", 20), DELETE)
 
     assert gone is not None
-    assert (gone.state, gone.confirmed) == (State.FRESH, None)
-    assert back is not None
-    assert (back.state, back.due_at) == (State.STALE, at(20))
+    assert (gone.state, gone.confirmed, gone.removed_at) == (State.FRESH, None, at(10))
+    assert isinstance(back, ObjectRow)
+    assert (back.state, back.due_at, back.removed_at) == (State.STALE, at(20), None)
 
 
 # -- a claim ends ----------------------------------------------------------------------------------------
@@ -201,7 +308,7 @@ def test_a_change_there_and_back_during_the_call_leaves_the_key_stale() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rules", "state"), [pytest.param(KEEP, State.FRESH, id="keep"), pytest.param(DELETE, State.STALE, id="delete")]
+    ("rules", "state"), [pytest.param(KEEP, State.FRESH, id="keep"), pytest.param(DELETE, State.HELD, id="delete")]
 )
 def test_a_removal_recorded_during_the_call_is_still_to_be_done(rules: IntakeRules, state: State) -> None:
     now = take_in(CLAIMED, "m", change(None, 50), rules)
@@ -210,7 +317,8 @@ def test_a_removal_recorded_during_the_call_is_still_to_be_done(rules: IntakeRul
     after = settled(now, ended(CLAIMED, Done(), 70, asked_for="=v2", found=None), rules)
 
     assert after is not None
-    assert (after.state, after.wanted) == (state, None)
+    assert (after.state, after.wanted, after.removed_at, after.due_at) == (state, None, at(50), None)
+    assert after.confirmed is None  # it may have pulled another version
 
 
 @pytest.mark.parametrize(
@@ -221,7 +329,7 @@ def test_a_file_that_moved_on_during_the_call_is_wanted_as_it_is_now(step: NextS
 
     assert after is not None
     assert (after.state, after.wanted, after.generation) == (State.STALE, "=v3", 5)
-    assert (after.due_at, after.attempts, after.strikes) == (at(70), 0, 0)
+    assert (after.due_at, after.attempts, after.strikes) == (at(70) + MOVED_ON_PAUSE, 0, 0)
 
 
 def test_a_file_that_was_newer_than_the_row_before_the_call_is_fresh_after_it() -> None:
@@ -233,13 +341,43 @@ def test_a_file_that_was_newer_than_the_row_before_the_call_is_fresh_after_it() 
 
 
 @pytest.mark.parametrize(
-    ("rules", "state"), [pytest.param(KEEP, State.FRESH, id="keep"), pytest.param(DELETE, State.STALE, id="delete")]
+    ("rules", "state"), [pytest.param(KEEP, State.FRESH, id="keep"), pytest.param(DELETE, State.HELD, id="delete")]
 )
 def test_a_file_that_vanished_during_the_call_is_a_removal(rules: IntakeRules, state: State) -> None:
     after = settled(CLAIMED, ended(CLAIMED, Park(), 70, found=None, status=404), rules)
 
     assert after is not None
     assert (after.state, after.wanted, after.generation) == (state, None, 5)
+    assert (after.removed_at, after.due_at) == (at(70), None)
+
+
+@pytest.mark.parametrize(
+    ("step", "outcome", "state", "due_at"),
+    [
+        pytest.param(Done(), Outcome.REMOVED, State.FRESH, None, id="removed"),
+        pytest.param(Retry(timedelta(seconds=5)), Outcome.UNAVAILABLE, State.STALE, at(75), id="retry"),
+        pytest.param(Park(), Outcome.REFUSED, State.PARKED, None, id="park"),
+    ],
+)
+def test_a_removal_that_was_let_go_ends_as_its_call_ends(
+    step: NextStep, outcome: Outcome, state: State, due_at: object
+) -> None:
+    claim = claimed(replace(REMOVED, removed_at=at(1), bucket_hash="h"))
+
+    after = settled(claim, ended(claim, step, 70, outcome=outcome), DELETE)
+
+    assert after is not None
+    assert (after.state, after.wanted, after.due_at, after.removed_at) == (state, None, due_at, at(1))
+    assert after.confirmed is None
+    assert after.bucket_hash == (None if step == Done() else "h")  # so that the next attempt has its condition, too
+
+
+def test_a_removal_that_could_not_be_looked_at_stays_let_go() -> None:
+    claim = claimed(replace(REMOVED, removed_at=at(1)))
+
+    after = settled(claim, ended(claim, Retry(timedelta(seconds=5)), 70, attempted=False), DELETE)
+
+    assert after == replace(claim, state=State.STALE, due_at=at(75), lease_until=None)
 
 
 def test_a_file_that_came_back_before_its_copy_was_deleted_is_wanted_again() -> None:
@@ -249,6 +387,7 @@ def test_a_file_that_came_back_before_its_copy_was_deleted_is_wanted_again() -> 
 
     assert after is not None
     assert (after.state, after.wanted, after.due_at, after.generation) == (State.STALE, "=v3", at(70), 5)
+    assert after.removed_at is None
 
 
 def test_a_claim_given_back_unused_is_no_attempt() -> None:
@@ -296,6 +435,32 @@ def test_after_a_pull_with_an_unknown_end_the_old_version_is_asked_for_again(out
     assert (back.state, back.due_at) == (State.STALE, at(80))
 
 
+@pytest.mark.parametrize(
+    ("outcome", "bucket_hash"),
+    [
+        pytest.param(Outcome.TIMED_OUT, None, id="timed-out"),
+        pytest.param(Outcome.UNAVAILABLE, None, id="unavailable"),
+        pytest.param(Outcome.REFRESHED, None, id="refreshed-and-not-verified"),
+        pytest.param(Outcome.ORIGIN_FAILING, "h", id="origin-failing"),
+    ],
+)
+def test_a_hash_is_known_as_long_as_the_object_is(outcome: Outcome, bucket_hash: str | None) -> None:
+    claim = replace(CLAIMED, bucket_hash="h")
+
+    after = settled(claim, ended(claim, Retry(timedelta(0)), 70, outcome=outcome), KEEP)
+
+    assert after is not None
+    assert after.bucket_hash == bucket_hash
+
+
+@pytest.mark.parametrize("rules", [KEEP, DELETE])
+@pytest.mark.parametrize("wanted", [V2, None], ids=["there", "removed"])
+def test_after_a_killed_call_nothing_is_known_of_the_object(rules: IntakeRules, wanted: Fingerprint | None) -> None:
+    after = given_back(replace(CLAIMED, wanted=wanted, bucket_hash="h"), at(70), rules)
+
+    assert (after.confirmed, after.bucket_hash) == (None, None)
+
+
 def test_after_a_pull_of_a_moving_file_the_version_asked_for_is_asked_for_again() -> None:
     after = settled(CLAIMED, ended(CLAIMED, Done(), 70, asked_for="=v2", found="=v3"), KEEP)
 
@@ -306,7 +471,7 @@ def test_after_a_pull_of_a_moving_file_the_version_asked_for_is_asked_for_again(
 
 
 def test_after_a_killed_pull_the_old_version_is_asked_for_again() -> None:
-    after = given_back(CLAIMED, at(70))
+    after = given_back(CLAIMED, at(70), KEEP)
 
     back = take_in(after, "m", change("=v1", 80), KEEP)  # the bucket may hold v2 by now
 
@@ -327,19 +492,30 @@ def sized(mebibytes: int) -> ObjectRow:
         pytest.param(sized(5), at(25), id="grace-for-its-size"),
         pytest.param(sized(5000), at(300), id="never-past-the-lease"),
         pytest.param(CLAIMED, at(20), id="a-feeds-version"),
-        pytest.param(replace(CLAIMED, wanted=None), at(20), id="a-removal"),
         pytest.param(replace(sized(5), lease_until=at(4)), at(4), id="lease-lapsed-long-ago"),
     ],
 )
 def test_a_dead_claimers_key_is_due_when_its_pull_has_surely_ended(row: ObjectRow, due_at: object) -> None:
-    after = given_back(row, at(10))
+    after = given_back(row, at(10), DELETE)
 
     assert (after.state, after.due_at, after.lease_until) == (State.STALE, due_at, None)
     assert (after.wanted, after.generation, after.stale_since) == (row.wanted, 4, at(0))
     assert (after.claims, after.attempts, after.strikes) == (3, 3, 2)
 
 
+@pytest.mark.parametrize(
+    ("rules", "state", "since"),
+    [pytest.param(KEEP, State.FRESH, None, id="keep"), pytest.param(DELETE, State.HELD, at(0), id="delete")],
+)
+def test_a_dead_claimers_removal_is_the_guards_again(rules: IntakeRules, state: State, since: object) -> None:
+    after = given_back(replace(CLAIMED, wanted=None, removed_at=at(5)), at(10), rules)
+
+    assert (after.state, after.wanted, after.stale_since, after.removed_at) == (state, None, since, at(5))
+    assert (after.due_at, after.lease_until, after.attempts, after.strikes) == (None, None, 0, 0)
+
+
 def test_a_lease_outlasts_the_longest_call() -> None:
     connect, read = timedelta(seconds=10), timedelta(seconds=300)
 
     assert lease_for(connect, read) >= connect + read + timedelta(seconds=30)
+    assert lease_for(connect, read, timedelta(minutes=10)) == lease_for(connect, read) + timedelta(minutes=10)

@@ -1,6 +1,6 @@
 """Any order of edits, claims, pulls, lost answers and crashes: a key that counts as fresh is the origin's."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from hypothesis import settings
@@ -39,6 +39,8 @@ class OneKey(RuleBasedStateMachine):
         self.call: Call | None = None
         self.lapsed: list[Call] = []
         self.generation = self.claims = 0
+        self.dropped = False
+        """Whether a person wanted the bucket's copy of the removed key to stay."""
 
     @initialize(policy=st.sampled_from(OnRemoved), mirrored=st.booleans())
     def begins(self, policy: OnRemoved, mirrored: bool) -> None:
@@ -78,9 +80,25 @@ class OneKey(RuleBasedStateMachine):
         if row is None:
             assert (before.wanted if before else None) == self.origin
             return
+        assert isinstance(row, ObjectRow)
         assert row.wanted == self.origin
         assert before is None or (row.state is State.CLAIMED) == (before.state is State.CLAIMED)
-        self.row = row
+        assert row.state is not State.STALE or row.wanted is not None  # nothing is deleted without the guard's word
+        self.row, self.dropped = row, False
+
+    # -- the guard ------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.row is not None and self.row.state is State.HELD)
+    @rule()
+    def guard_lets_go(self) -> None:
+        assert self.row is not None
+        self.row = replace(self.row, state=State.STALE, due_at=at(self.now))
+
+    @precondition(lambda self: self.row is not None and self.row.state is State.HELD)
+    @rule()
+    def guard_drops(self) -> None:
+        assert self.row is not None
+        self.row, self.dropped = replace(self.row, state=State.FRESH, stale_since=None), True
 
     # -- the dispatcher and Kodo ---------------------------------------------------------------------
 
@@ -112,7 +130,7 @@ class OneKey(RuleBasedStateMachine):
     @precondition(lambda self: self.call is not None and self.call.acted)
     @rule()
     def success_arrives(self) -> None:
-        self._end(Done(), Outcome.REFRESHED)
+        self._end(Done(), Outcome.REFRESHED, bucket_hash=None if self.bucket is None else f"hash of {self.bucket}")
 
     @precondition(lambda self: self.call is not None and not self.call.acted)
     @rule(step=st.sampled_from([SOON, Park()]))
@@ -129,7 +147,7 @@ class OneKey(RuleBasedStateMachine):
     def claimer_dies(self) -> None:
         assert self.row is not None
         assert self.call is not None
-        self.row = given_back(self.row, at(self.now))
+        self.row = given_back(self.row, at(self.now), self.rules)
         self.lapsed.append(self.call)
         self.call = None
 
@@ -141,9 +159,9 @@ class OneKey(RuleBasedStateMachine):
 
         assert settled(self.row, late, self.rules) is None
 
-    def _end(self, step: NextStep, outcome: Outcome) -> None:
+    def _end(self, step: NextStep, outcome: Outcome, bucket_hash: str | None = None) -> None:
         assert self.call is not None
-        self._settle(self.call, step, asked_for=self.call.asked_for, outcome=outcome)
+        self._settle(self.call, step, asked_for=self.call.asked_for, outcome=outcome, bucket_hash=bucket_hash)
         self.call = None
 
     def _settle(self, call: Call, step: NextStep, *, asked_for: str | None, **also: object) -> None:
@@ -156,6 +174,8 @@ class OneKey(RuleBasedStateMachine):
         assert self.row is not None
         if overtaken and wanted is not None:
             assert self.row.state is State.STALE
+        if self.row.wanted is None and (overtaken or call.claim.wanted is not None):
+            assert self.row.state is (State.HELD if self.rules.on_removed is OnRemoved.DELETE else State.FRESH)
 
     # -- what always holds ---------------------------------------------------------------------------
 
@@ -165,8 +185,25 @@ class OneKey(RuleBasedStateMachine):
             return
         if self.row.wanted is not None:
             assert self.bucket == self.row.wanted
-        elif self.rules.on_removed is OnRemoved.DELETE:
+        elif self.rules.on_removed is OnRemoved.DELETE and not self.dropped:
             assert self.bucket is None
+
+    @invariant()
+    def only_removals_are_held(self) -> None:
+        if self.row is not None and self.row.state is State.HELD:
+            assert self.row.wanted is None
+            assert self.rules.on_removed is OnRemoved.DELETE
+
+    @invariant()
+    def a_removed_key_has_its_time(self) -> None:
+        if self.row is not None:
+            assert (self.row.removed_at is None) is (self.row.wanted is not None)
+
+    @invariant()
+    def a_delete_under_the_known_hash_would_find_our_object(self) -> None:
+        row = self.row
+        if row is not None and row.state is not State.CLAIMED and row.bucket_hash is not None:
+            assert self.bucket is None or row.bucket_hash == f"hash of {self.bucket}"
 
     @invariant()
     def columns_go_with_the_state(self) -> None:

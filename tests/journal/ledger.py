@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from mirrord.decisions.staleness import IntakeRules, Settlement
+from mirrord.decisions.removals import Decision, RemovalLimit
+from mirrord.decisions.staleness import IntakeRules, OnRemoved, Settlement
 from mirrord.journal.errors import JournalUnavailable
 from mirrord.journal.store import Journal
 from mirrord.model.attempt import Outcome
@@ -19,6 +20,7 @@ from mirrord.model.step import Done, NextStep
 MIRROR = "docs"
 LEASE = timedelta(seconds=100)
 RULES = IntakeRules()
+DELETE = IntakeRules(on_removed=OnRemoved.DELETE)
 ALL = 10_000
 
 
@@ -83,8 +85,14 @@ class Ledger:
     def settle(self, *ends: Settlement, rules: IntakeRules = RULES) -> list[ObjectRow]:
         return self._runner.run(self.journal.settle(ends, rules))
 
-    def give_back_orphans(self, seconds: float = 0, mirror: str = MIRROR) -> int:
-        return self._runner.run(self.journal.give_back_orphans(mirror, at(seconds)))
+    def give_back_orphans(self, seconds: float = 0, mirror: str = MIRROR, rules: IntakeRules = RULES) -> int:
+        return self._runner.run(self.journal.give_back_orphans(mirror, at(seconds), rules))
+
+    def decide_removals(self, limit: RemovalLimit, seconds: float = 0) -> Decision:
+        return self._runner.run(self.journal.decide_removals(MIRROR, at(seconds), limit))
+
+    def release(self, seconds: float = 0, *, drop: bool = False, mirror: str = MIRROR) -> int:
+        return self._runner.run(self.journal.release(mirror, at(seconds), drop=drop))
 
     def next_due(self, mirror: str = MIRROR) -> datetime | None:
         return self._runner.run(self.journal.next_due(mirror))

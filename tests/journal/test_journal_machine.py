@@ -1,4 +1,4 @@
-"""Any order of changes, claims, settlements, lapses and restarts, on a real file, against a few dicts."""
+"""Any order of changes, removals, claims, settlements, lapses and restarts, on a real file, against a few dicts."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from mirrord.model.row import ObjectRow, State
 from mirrord.model.step import Done, NextStep, Park, Retry
-from tests.journal.ledger import ALL, LEASE, Ledger, at, change, ended
+from tests.journal.ledger import ALL, DELETE, LEASE, Ledger, at, change, ended
 
 KEYS = ["a", "a/b", "～", "😀"]
 LEASE_S = LEASE.total_seconds()
@@ -29,6 +29,18 @@ class Key:
     lapses_at: float = 0
     changed: bool = False
     """Whether a change came in while the claim was out."""
+    held: bool = False
+    """Whether it is a removal that waits for the guard."""
+
+    @property
+    def wanted(self) -> str | None:
+        return None if self.version is None else f"={self.version}"
+
+    def is_to_be_done(self, due_at: float) -> None:
+        """Nobody has it any more: it is due, or the guard's when it is a removal."""
+        self.held = self.version is None
+        self.due_at = None if self.held else due_at
+        self.holder, self.changed = None, False
 
 
 @cache
@@ -63,27 +75,47 @@ class JournalOnAFile(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.now += seconds
 
-    @rule(keys=st.lists(st.sampled_from(KEYS), min_size=1, max_size=4))
-    def changes_come_in(self, keys: list[str]) -> None:
+    @rule(news=st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from([True, True, False])), min_size=1, max_size=4))
+    def changes_come_in(self, news: list[tuple[str, bool]]) -> None:
         self.now += 1
         changes = []
-        for key in keys:
+        for key, there in news:
             self.versions += 1
-            changes.append(change(key, str(self.versions), self.now))
+            changes.append(change(key, str(self.versions) if there else None, self.now))
+        latest = {each.key: each.version for each in changes}
+        new = {key: version for key, version in latest.items() if version != self._wanted(key)}
+        for key, version in new.items():
             known = self.keys.setdefault(key, Key(None, None))
-            known.version = str(self.versions)
-            known.changed = known.holder is not None
-            known.due_at = None if known.holder is not None else self.now
+            known.version = version and version[1:]
+            if known.holder is None:
+                known.is_to_be_done(self.now)
+            else:
+                known.changed = True
 
-        recorded = self.ledger.record(*changes)
+        recorded = self.ledger.record(*changes, rules=DELETE)
 
-        assert recorded.new + recorded.changed == len(set(keys))
+        assert recorded.new + recorded.changed + recorded.removed == len(new)
+        assert recorded.removed == sum(version is None for version in new.values())
+
+    def _wanted(self, key: str) -> str | None:
+        return self.keys[key].wanted if key in self.keys else None
+
+    @rule(drop=st.sampled_from([False, False, True]))
+    def held_removals_are_released(self, drop: bool) -> None:
+        self.now += 1
+        held = [known for known in self.keys.values() if known.held]
+
+        released = self.ledger.release(self.now, drop=drop)
+
+        assert released == len(held)
+        for known in held:
+            known.held, known.due_at = False, None if drop else self.now
 
     @rule(most=st.sampled_from([1, 2, ALL]))
     def is_claimed(self, most: int) -> None:
         for known in self.keys.values():
             if known.holder is not None and known.lapses_at <= self.now:
-                known.holder, known.due_at, known.changed = None, self.now, False
+                known.is_to_be_done(self.now)
         due = {key: known.due_at for key, known in self.keys.items() if known.due_at is not None}
         due = {key: due_at for key, due_at in due.items() if due_at <= self.now}
 
@@ -96,7 +128,7 @@ class JournalOnAFile(RuleBasedStateMachine):
         for row in claims:
             known = self.keys[row.key]
             assert known.holder is None
-            assert row.wanted == f"={known.version}"
+            assert row.wanted == known.wanted
             assert (row.state, row.lease_until) == (State.CLAIMED, at(self.now) + LEASE)
             known.holder, known.due_at, known.lapses_at = row.claims, None, self.now + LEASE_S
             self.out.append(row)
@@ -108,15 +140,17 @@ class JournalOnAFile(RuleBasedStateMachine):
         self.now += 1
         claims = data.draw(st.lists(st.sampled_from(self.out), min_size=1, unique_by=lambda row: row.key))
 
-        rows = self.ledger.settle(*(ended(claim, step, self.now) for claim in claims))
+        rows = self.ledger.settle(*(ended(claim, step, self.now) for claim in claims), rules=DELETE)
 
         assert {row.key for row in rows} == {claim.key for claim in claims}
         for row in rows:
             known = self.keys[row.key]
-            retried_at = self.now + 5 if isinstance(step, Retry) else None
-            known.due_at = self.now if known.changed else retried_at
-            known.holder, known.changed = None, False
-            assert row.wanted == f"={known.version}"
+            if known.changed:
+                known.is_to_be_done(self.now)
+            else:
+                known.due_at = self.now + 5 if isinstance(step, Retry) else None
+                known.holder = None
+            assert row.wanted == known.wanted
         self._sort_out()
 
     @precondition(lambda self: self.late)
@@ -135,13 +169,12 @@ class JournalOnAFile(RuleBasedStateMachine):
         self.ledger.close()
         self.ledger = Ledger(self.file)
 
-        given_back = self.ledger.give_back_orphans(self.now)
+        given_back = self.ledger.give_back_orphans(self.now, rules=DELETE)
 
-        held = [known for known in self.keys.values() if known.holder is not None]
-        assert given_back == len(held)
-        for known in held:
-            known.due_at = min(known.lapses_at, self.now + 10)
-            known.holder, known.changed = None, False
+        orphans = [known for known in self.keys.values() if known.holder is not None]
+        assert given_back == len(orphans)
+        for known in orphans:
+            known.is_to_be_done(min(known.lapses_at, self.now + 10))
         self._sort_out()
 
     def _sort_out(self) -> None:
@@ -154,7 +187,7 @@ class JournalOnAFile(RuleBasedStateMachine):
 
     @invariant()
     def every_key_has_one_row_with_the_last_version(self) -> None:
-        assert self.ledger.known() == [(key, f"={self.keys[key].version}") for key in sorted(self.keys)]
+        assert self.ledger.known() == [(key, self.keys[key].wanted) for key in sorted(self.keys)]
 
     @invariant()
     def keys_are_claimed_and_stale_as_promised(self) -> None:
@@ -162,6 +195,7 @@ class JournalOnAFile(RuleBasedStateMachine):
         for key, known in self.keys.items():
             assert (states[key] == "claimed") is (known.holder is not None)
             assert (states[key] == "stale") is (known.due_at is not None)
+            assert (states[key] == "held") is known.held
 
     @invariant()
     def the_next_turn_is_known(self) -> None:

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mirrord.decisions.staleness import IntakeRules, NewKeys, OnRemoved, Settlement
+from mirrord.decisions.staleness import IntakeRules, NewKeys, Settlement
 from mirrord.journal.database import open_engine
 from mirrord.journal.statements import Statements, row_from
 from mirrord.journal.tables import objects
@@ -25,7 +25,7 @@ from mirrord.model.fingerprint import of_file
 from mirrord.model.row import ObjectRow, State
 from mirrord.model.step import Done, Hold, NextStep, Park, Retry
 from tests.journal.conftest import OpenLedger
-from tests.journal.ledger import ALL, LEASE, MIRROR, RULES, Ledger, at, change, ended, url_of
+from tests.journal.ledger import ALL, DELETE, LEASE, MIRROR, RULES, Ledger, at, change, ended, url_of
 
 HERE = Path(__file__).parents[2]  # where `tests` can be imported from
 KEYS = 300
@@ -115,14 +115,30 @@ def test_of_several_changes_recorded_together_the_last_counts(ledger: Ledger) ->
 
 
 def test_recording_counts_what_became_of_the_changes(ledger: Ledger) -> None:
-    delete = IntakeRules(on_removed=OnRemoved.DELETE)
     ledger.record(change("same"), change("newer"), change("gone"))
 
     recorded = ledger.record(
-        change("same"), change("newer", "2"), change("gone", None), change("new"), change("never", None), rules=delete
+        change("same"), change("newer", "2"), change("gone", None), change("new"), change("never", None), rules=DELETE
     )
 
-    assert recorded == Recorded(new=1, changed=1, removed=1, stale=3)
+    assert recorded == Recorded(new=1, changed=1, removed=1, stale=2)
+    assert ledger.states()["gone"] == "held"
+
+
+def test_a_change_that_only_the_content_can_tell_is_given_back_unrecorded(ledger: Ledger) -> None:
+    before, touched = of_file(5, 1000, 1000, 1), of_file(5, 1000, 2000, 1)
+    ledger.record(replace(change("a"), version=before), replace(change("b"), version=before))
+    ledger.settle(*(ended(claim, Done(), 1, bucket_hash="h") for claim in ledger.claim(0)))
+    changes = [replace(change("a", seconds=5), version=touched), replace(change("b", seconds=5), version=touched)]
+
+    recorded = ledger.record(*changes, change("c", "1", 5))
+    known = ledger.known()
+    again = ledger.record(replace(changes[0], content_hash="h"), replace(changes[1], content_hash="other"))
+
+    assert recorded == Recorded(new=1, stale=1, doubtful=tuple(changes))
+    assert known == [("a", before), ("b", before), ("c", "=1")]
+    assert again == Recorded(changed=2, stale=1)
+    assert ledger.states() == {"a": "fresh", "b": "stale", "c": "stale"}
 
 
 def test_more_changes_than_one_statement_can_look_up_are_recorded_together(ledger: Ledger) -> None:
@@ -320,7 +336,7 @@ def test_what_the_dead_had_claimed_is_due_once_their_pulls_have_ended(ledger: Le
 
 def test_after_a_lease_lapsed_the_bucket_is_known_to_hold_nothing(ledger: Ledger) -> None:
     ledger.record(change("a", "1"))
-    ledger.settle(ended(ledger.claim(0)[0]))
+    ledger.settle(ended(ledger.claim(0)[0], bucket_hash="h"))
     ledger.record(change("a", "2"))
     ledger.claim(0)
     ledger.claim(100, 0)  # takes nothing, but sees the lease lapse
@@ -328,6 +344,19 @@ def test_after_a_lease_lapsed_the_bucket_is_known_to_hold_nothing(ledger: Ledger
     recorded = ledger.record(change("a", "1", 200))  # the pull nobody heard of may have stored 2
 
     assert recorded == Recorded(changed=1, stale=1)
+    assert ledger.select("SELECT bucket_hash FROM objects") == [(None,)]
+
+
+def test_a_removal_whose_claim_lapsed_waits_for_the_guard(ledger: Ledger) -> None:
+    ledger.record(change("a"), change("b"))
+    ledger.claim(0)
+    ledger.record(change("a", None, 5), rules=DELETE)
+
+    claims = ledger.claim(100)
+
+    assert [row.key for row in claims] == ["b"]
+    assert ledger.select("SELECT state, due_at, lease_until FROM objects WHERE key = 'a'") == [("held", None, None)]
+    assert ledger.next_due() == at(200)
 
 
 # -- 6: oldest first, and nothing holds back another --------------------------------------------------
@@ -389,7 +418,7 @@ def test_the_next_due_time_is_that_of_the_first_retry_or_lease(ledger: Ledger) -
         pytest.param(Coverage(), id="nothing"),
         pytest.param(Coverage(complete_as_of=at(0.000001)), id="complete"),
         pytest.param(Coverage(lost_since=at(5), lost_reason="queue überlief 😀"), id="lost-before-the-first"),
-        pytest.param(Coverage(complete_as_of=at(1), lost_since=at(5), lost_reason="overflow"), id="lost"),
+        pytest.param(Coverage(complete_as_of=at(1), lost_since=at(5), lost_reason="overflow", root="8:1"), id="lost"),
     ],
 )
 def test_coverage_comes_back_as_it_was_last_remembered(
@@ -414,7 +443,7 @@ rows = st.builds(
     mirror=st.text(max_size=10), key=st.text(max_size=10), wanted=texts, generation=counts, confirmed=texts,
     bucket_hash=texts, state=st.sampled_from(State), stale_since=instants, due_at=instants, attempts=counts,
     strikes=counts, claims=counts, lease_until=instants, last_at=instants, last_status=st.none() | counts,
-    last_reqid=texts, last_outcome=st.none() | st.sampled_from(Outcome), last_error=texts,
+    last_reqid=texts, last_outcome=st.none() | st.sampled_from(Outcome), last_error=texts, removed_at=instants,
 )  # fmt: skip
 
 

@@ -6,11 +6,11 @@ from datetime import timedelta
 from pathlib import Path
 
 from mirrord.decisions.staleness import IntakeRules, NewKeys
-from mirrord.journal.report import report, unfinished
+from mirrord.journal.report import report, unfinished, waiting_for_a_person
 from mirrord.model.coverage import Coverage
 from mirrord.model.row import State
 from mirrord.model.step import Done, Park, Retry
-from tests.journal.ledger import MIRROR, Ledger, at, change, ended, url_of
+from tests.journal.ledger import DELETE, MIRROR, Ledger, at, change, ended, url_of
 
 
 def test_a_journal_that_does_not_exist_has_nothing_in_it_and_is_not_made(file: Path) -> None:
@@ -87,6 +87,26 @@ def test_of_unfinished_keys_those_that_need_a_person_come_first_then_the_oldest(
     assert [row.key for row in rows] == ["parked", "b", "a"]
     assert [row.key for row in unfinished(url_of(ledger.file), MIRROR, 2)] == ["parked", "b"]
     assert unfinished(url_of(ledger.file), "other", 10) == []
+
+
+def test_held_removals_are_counted_and_listed_with_what_is_parked(ledger: Ledger) -> None:
+    ledger.record(*(change(key, "1", seconds) for key, seconds in [("young", 3), ("parked", 2), ("old", 1)]))
+    claims = {row.key: row for row in ledger.claim(3)}
+    ledger.settle(ended(claims["young"]), ended(claims["old"]), ended(claims["parked"], Park(), 4))
+    ledger.record(change("old", None, 10), change("young", None, 20), rules=DELETE)
+
+    (docs,) = report(url_of(ledger.file), [MIRROR])
+    rows = waiting_for_a_person(url_of(ledger.file), MIRROR, 10)
+
+    assert (docs.keys[State.HELD], docs.keys[State.PARKED], docs.kept) == (2, 1, 0)
+    assert not docs.settled
+    assert [(row.key, row.state) for row in rows] == [
+        ("parked", State.PARKED),
+        ("old", State.HELD),
+        ("young", State.HELD),
+    ]
+    assert [row.key for row in waiting_for_a_person(url_of(ledger.file), MIRROR, 1)] == ["parked"]
+    assert waiting_for_a_person(url_of(ledger.file), "other", 10) == []
 
 
 def test_a_report_waits_for_no_writer(ledger: Ledger) -> None:
