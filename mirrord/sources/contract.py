@@ -9,7 +9,7 @@ from mirrord.model.fingerprint import Fingerprint
 
 
 class SourceUnavailable(Exception):
-    """The origin cannot be read at all; the sentence says what and why."""
+    """The origin cannot be read, or not be believed; the sentence says what and why."""
 
 
 class Receiver(Protocol):
@@ -30,8 +30,15 @@ class Receiver(Protocol):
     async def lost(self, reason: str) -> None:
         """Something may have been missed: the mirror is not complete until `complete`."""
 
-    async def complete(self, as_of: datetime) -> None:
-        """Everything that was there at `as_of` has been seen."""
+    async def complete(self, as_of: datetime, root: str | None = None) -> None:
+        """Everything that was there at `as_of`, below the root of that identity, has been seen."""
+
+    @property
+    def root(self) -> str | None:
+        """The identity of the root that was last seen whole; None before the first time."""
+
+    async def moved_to(self, root: str) -> None:
+        """Another root is there now; the next look below it may believe what it does not see."""
 
 
 class Source(Protocol):
@@ -45,6 +52,9 @@ class Source(Protocol):
 
     async def observe(self, keys: Sequence[str]) -> dict[str, Fingerprint | None]:
         """The version of each key at the origin right now; None: not there. Keys it cannot tell of are left out."""
+
+    async def hash_of(self, keys: Sequence[str]) -> dict[str, tuple[Fingerprint, str]]:
+        """The version of each key and the qetag of its content; without the keys of which both could not be had."""
 
     def close(self) -> None:
         """End its threads. Blocks."""

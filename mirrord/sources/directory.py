@@ -4,7 +4,7 @@ import asyncio
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -20,8 +20,11 @@ from mirrord.model.change import Change, Rejection
 from mirrord.model.fingerprint import Fingerprint, of_file
 from mirrord.sources.boundary import Boundary
 from mirrord.sources.contract import Receiver, SourceUnavailable
+from mirrord.sources.hashing import Hashed, Hashing
 from mirrord.sources.hints import Hint, HintKind
-from mirrord.sources.scan import Findings, Scan
+from mirrord.sources.root import Root
+from mirrord.sources.scan import Findings, Scan, Tally
+from mirrord.sources.spool import Spool
 from mirrord.sources.watch import Watch, open_watch
 
 log = structlog.get_logger()
@@ -46,29 +49,38 @@ class DirectorySettings:
     settle: timedelta
     settle_limit: timedelta
     rescan_every: timedelta
+    rescan_limited_every: timedelta
     follow_symlinks: bool
 
 
 @dataclass(slots=True)
-class _Tally:
-    files: int = 0
-    new: int = 0
-    changed: int = 0
-    removed: int = 0
-    skipped: int = 0
-    holes: list[str] = field(default_factory=list)
+class _Looked:
+    """What came of looking at paths that had been quiet."""
+
+    changes: list[Change] = field(default_factory=list)
+    rejections: list[Rejection] = field(default_factory=list)
+    unseen: list[str] = field(default_factory=list)
+    """Nothing is known of these: the root went, or a directory above may not be searched."""
 
 
 class DirectorySource:
-    """Implements Source. Two threads: one scans, one looks at single files, so that neither waits for the other."""
+    """Implements Source. One thread scans, one looks at single files, two hash: none waits for another."""
 
-    def __init__(self, settings: DirectorySettings, selection: Selection, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        settings: DirectorySettings,
+        selection: Selection,
+        now: Callable[[], datetime],
+        hash_content: Callable[[Iterable[bytes]], str],
+    ) -> None:
         self._settings = settings
         self._selection = selection
         self._now = now
         self._boundary = Boundary(settings.root, follow_symlinks=settings.follow_symlinks, skip_directory=self._skips)
         self._scanning = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"scan-{settings.mirror}")
         self._looking = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"look-{settings.mirror}")
+        self._hashing = Hashing(self._boundary, hash_content, now, settings.mirror)
+        self._root = Root(settings.root)
         self._settling = Coalescing(settings.settle, settings.settle_limit)
         self._woken = asyncio.Event()
 
@@ -82,6 +94,7 @@ class DirectorySource:
                 await self._follow_watched(watch, receiver)
             except SourceUnavailable as exc:
                 await receiver.lost(str(exc))
+                await asyncio.sleep(RETRY_ROOT.total_seconds())
             finally:
                 if watch is not None:
                     await self._in(self._looking, watch.stop)
@@ -92,7 +105,12 @@ class DirectorySource:
     async def observe(self, keys: Sequence[str]) -> dict[str, Fingerprint | None]:
         return await self._in(self._looking, lambda: self._versions(keys))
 
+    async def hash_of(self, keys: Sequence[str]) -> dict[str, Hashed]:
+        paths = {path: key for key in keys if (path := self._path_of(key)) is not None}
+        return {paths[path]: hashed for path, hashed in (await self._hashing.hash_of(list(paths))).items()}
+
     def close(self) -> None:
+        self._hashing.close()
         self._looking.shutdown()
         self._scanning.shutdown()
 
@@ -103,7 +121,7 @@ class DirectorySource:
         said = None
         while True:
             try:
-                await self._in(self._looking, self._check_root)
+                await self._in(self._looking, self._root.hold)
                 return await self._opened_watch()
             except (OSError, SourceUnavailable) as exc:
                 reason = str(exc) if isinstance(exc, SourceUnavailable) else _why(self._settings.root, exc)
@@ -132,14 +150,13 @@ class DirectorySource:
 
     async def _follow_watched(self, watch: Watch | None, receiver: Receiver) -> None:
         """Until the watch has to be started anew: the root was replaced, or its thread ended."""
-        root = await self._in(self._looking, self._root_identity)
         receiver.listening()
         # watched first, then scanned: what changes in between is seen twice rather than never
         scan_at = self._now()
         while True:
             if self._now() >= scan_at:
-                scan_at = self._now() + self._settings.rescan_every
-                await self._scan_all(receiver)
+                began = self._now()
+                scan_at = began + await self._scan_all(receiver, limited=watch is not None and watch.missing > 0)
             await self._look_at_settled(receiver)
             settled_at = self._settling.next_at()
             await self._wait_until(scan_at if settled_at is None else min(scan_at, settled_at))
@@ -147,7 +164,7 @@ class DirectorySource:
                 continue
             if await self._note(watch, receiver):
                 scan_at = self._now()
-                if root != await self._in(self._looking, self._root_identity):
+                if not await self._in(self._looking, self._root.is_held):
                     return
             if not watch.alive:
                 await receiver.lost("the thread that watches the directory ended")
@@ -167,9 +184,10 @@ class DirectorySource:
         gone, scan_all, now = dict[str, None](), False, self._now()
         for hint in watch.drain():
             match hint.kind:
-                case HintKind.WHOLE | HintKind.TOUCHED | HintKind.GONE:
+                case HintKind.WHOLE | HintKind.WRITING | HintKind.TOUCHED | HintKind.GONE:
                     if self._selection.takes(hint.path):
-                        self._settling.note(hint.path, now)
+                        being_written = None if hint.kind is HintKind.TOUCHED else hint.kind is HintKind.WRITING
+                        self._settling.note(hint.path, now, being_written=being_written)
                 case HintKind.TREE_GONE:
                     if not self._selection.prunes_path(hint.path):
                         gone[f"{hint.path}/"] = None
@@ -179,7 +197,7 @@ class DirectorySource:
                     scan_all = True
         if not scan_all:
             for directory in gone:
-                await self._scan_below(directory, receiver)
+                await self._scan_gone(directory, receiver)
         return scan_all
 
     def _say_lost(self, hint: Hint, watch: Watch) -> None:
@@ -195,29 +213,47 @@ class DirectorySource:
 
     async def _look_at_settled(self, receiver: Receiver) -> None:
         while quiet := self._settling.due(self._now(), LOOK_MOST):
-            found, rejected = await self._in(self._looking, partial(self._look, quiet))
-            for rejection in rejected:
+            looked = await self._in(self._looking, partial(self._look, quiet))
+            for rejection in looked.rejections:
                 receiver.reject(rejection)
-            if found:
-                await receiver.take(found)
+            if looked.changes:
+                await receiver.take(looked.changes)
+            if looked.unseen:
+                raise SourceUnavailable(
+                    f"{self._boundary.absolute(looked.unseen[0])}: changed, and cannot be looked at"
+                    + (f", nor can {len(looked.unseen) - 1} more" if len(looked.unseen) > 1 else "")
+                )
 
-    def _look(self, paths: dict[str, datetime]) -> tuple[list[Change], list[Rejection]]:
-        seen_at, rejections = dict[str, datetime](), list[Rejection]()
-        for path, at in paths.items():
+    def _look(self, paths: dict[str, datetime]) -> "_Looked":
+        looked, path_of = _Looked(), dict[str, str]()
+        for path in paths:
             key = key_for(path, self._settings.key_prefix)
             if isinstance(key, Rejection):
-                rejections.append(key)
+                looked.rejections.append(key)
             else:
-                seen_at[key] = at
-        versions = self._versions(list(seen_at)).items()
-        return [Change(key=key, version=version, seen_at=seen_at[key]) for key, version in versions], rejections
+                path_of[key] = path
+        versions = self._versions(list(path_of))
+        for key, path in path_of.items():
+            if key in versions:
+                looked.changes.append(Change(key=key, version=versions[key], seen_at=paths[path]))
+            elif self._selection.takes(path):
+                looked.unseen.append(path)
+        return looked
 
     # -- scanning --------------------------------------------------------------------------------------
 
-    async def _scan_all(self, receiver: Receiver) -> None:
-        began = self._now()
-        await self._in(self._scanning, self._check_root)
-        tally = await self._scan_below("", receiver)
+    async def _scan_all(self, receiver: Receiver, *, limited: bool = False) -> timedelta:
+        """Look at everything; when to look again. What was missed counts as removed only if nothing is doubtful."""
+        began, root = self._now(), await self._in(self._scanning, self._root.hold)
+        again, sooner = self._settings.rescan_every, self._settings.rescan_limited_every
+        if limited:
+            again = min(again, sooner)
+        with Spool() as missed:
+            tally = await self._scan_below("", receiver, missed)
+            await self._in(self._scanning, lambda: self._believe(tally, missed))
+            doubt = self._doubt(tally, missed, receiver.root, root)
+            if doubt is None:
+                tally.removed = await self._take_removed(missed, receiver)
         log.info(
             "scan.finished",
             mirror=self._settings.mirror,
@@ -228,18 +264,62 @@ class DirectorySource:
             skipped=tally.skipped,
             duration_s=round((self._now() - began).total_seconds(), 3),
         )
+        if doubt is None:
+            await receiver.complete(began, root)
+            return again
+        await receiver.lost(doubt)
+        if not tally.holes:
+            await receiver.moved_to(root)
+        return min(again, sooner)
+
+    def _believe(self, tally: Tally, missed: Spool) -> None:
+        """Raise SourceUnavailable when the scan may have looked at nothing, or below two different roots."""
+        if not self._root.is_held():
+            raise SourceUnavailable(f"{self._settings.root}: was replaced or unmounted during a scan")
+        if missed and not tally.files:
+            raise SourceUnavailable(
+                f"{self._settings.root}: is empty, and had {len(missed)} files; none of them is taken for removed"
+            )
+
+    def _doubt(self, tally: Tally, missed: Spool, was: str | None, root: str) -> str | None:
+        """Why what was not seen must not be taken for removed; None when it may be."""
         if tally.holes:
             more = f" and {len(tally.holes) - 1} more" if len(tally.holes) > 1 else ""
-            await receiver.lost(f"what is below cannot be read: {tally.holes[0]}{more}")
-        else:
-            await receiver.complete(began)
+            return f"what is below cannot be read: {tally.holes[0]}{more}"
+        if missed and was not in (None, root):
+            return (
+                f"{self._settings.root}: is another directory than before (device:inode {root}, was {was}); "
+                "what it lacks is not taken for removed before the next scan"
+            )
+        return None
 
-    async def _scan_below(self, below: str, receiver: Receiver) -> _Tally:
-        """Hold everything below a directory ("" or ending in "/") against the journal, and record what differs."""
+    async def _scan_gone(self, directory: str, receiver: Receiver) -> None:
+        """Look below a directory that was deleted, moved away, or is there again."""
+        with Spool() as missed:
+            tally = await self._scan_below(directory, receiver, missed)
+            if not tally.holes:
+                await self._take_removed(missed, receiver)
+
+    async def _take_removed(self, missed: Spool, receiver: Receiver) -> int:
+        """Record the missed keys that are still not there; how many changed anything."""
+        removed = 0
+        for keys in missed.batches(LOOK_MOST):
+            versions = await self._in(self._looking, partial(self._versions, keys))
+            now = self._now()
+            gone = [Change(key=key, version=None, seen_at=now) for key, version in versions.items() if version is None]
+            if gone:
+                removed += (await receiver.take(gone)).removed
+        return removed
+
+    async def _scan_below(self, below: str, receiver: Receiver, missed: Spool) -> Tally:
+        """Hold everything below a directory ("" or ending in "/") against the journal, and record what differs.
+
+        Keys that it did not find are only set aside in `missed`.
+        """
         prefix = self._settings.key_prefix
         scan = Scan(self._boundary, self._selection, prefix)
         stretches: Iterator[Findings] = scan.differences(receiver.known(prefix + below), below)
-        tally = _Tally()
+        tally = Tally()
         while True:
             try:
                 found = await self._in(self._scanning, lambda: next(stretches, None))
@@ -247,9 +327,9 @@ class DirectorySource:
                 raise SourceUnavailable(_why(self._settings.root, exc)) from exc
             if found is None:
                 return tally
-            await self._take_in(found, receiver, tally)
+            await self._take_in(found, receiver, tally, missed)
 
-    async def _take_in(self, found: Findings, receiver: Receiver, tally: _Tally) -> None:
+    async def _take_in(self, found: Findings, receiver: Receiver, tally: Tally, missed: Spool) -> None:
         now = self._now()
         for directory, reason in found.holes:
             if not directory:
@@ -259,13 +339,16 @@ class DirectorySource:
             receiver.reject(rejection)
         tally.files += found.files
         tally.skipped += found.links + len(found.rejections)
-        if found.differences:
-            recorded = await receiver.take(
-                [Change(key=key, version=version, seen_at=now) for key, version in found.differences]
-            )
+        changes = list[Change]()
+        for key, version in found.differences:
+            if version is None:
+                missed.add(key)
+            elif path_for(key, self._settings.key_prefix) not in self._settling:  # else it may still be written
+                changes.append(Change(key=key, version=version, seen_at=now))
+        if changes:
+            recorded = await receiver.take(changes)
             tally.new += recorded.new
             tally.changed += recorded.changed
-            tally.removed += recorded.removed
 
     # -- looking ---------------------------------------------------------------------------------------
 
@@ -274,38 +357,32 @@ class DirectorySource:
         return self._selection.prunes(above and above + "/", name)
 
     def _versions(self, keys: Sequence[str]) -> dict[str, Fingerprint | None]:
+        """The version of each key; None: certainly not there. Left out is what nothing can be said of."""
         versions: dict[str, Fingerprint | None] = {}
+        if not self._root.is_held():
+            return versions
         for key in keys:
+            path = path_for(key, self._settings.key_prefix)
+            if path is None or not self._selection.takes(path):
+                continue  # not ours any more: the settings leave it out
             try:
-                versions[key] = self._version(key)
+                versions[key] = self._version(path)
             except OSError as exc:
                 if exc.errno not in _NOT_THERE:
                     continue  # a directory above that may not be searched, a disk that fails: nothing is known
                 versions[key] = None
-        return versions
+        return versions if self._root.is_held() else {}
 
-    def _version(self, key: str) -> Fingerprint | None:
-        path, follow = path_for(key, self._settings.key_prefix), self._settings.follow_symlinks
-        if path is None or not self._selection.takes(path):
-            return None
+    def _path_of(self, key: str) -> str | None:
+        path = path_for(key, self._settings.key_prefix)
+        return path if path is not None and self._selection.takes(path) else None
+
+    def _version(self, path: str) -> Fingerprint | None:
+        follow = self._settings.follow_symlinks
         found = os.stat(self._boundary.absolute(path), follow_symlinks=follow)  # noqa: PTH116 - 3,000 a second
         if not stat.S_ISREG(found.st_mode) or (follow and not self._boundary.contains(path)):
             return None
         return of_file(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
-
-    def _root_identity(self) -> tuple[int, int] | None:
-        try:
-            root = self._settings.root.stat()
-        except OSError:
-            return None
-        return root.st_dev, root.st_ino
-
-    def _check_root(self) -> None:
-        root = self._settings.root
-        if not root.is_dir():
-            raise SourceUnavailable(f"{root}: {'is not a directory' if root.exists() else 'does not exist'}")
-        if not os.access(root, os.R_OK | os.X_OK):
-            raise SourceUnavailable(f"{root}: {os.strerror(errno.EACCES)}")
 
     async def _in(self, thread: ThreadPoolExecutor, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(thread, work)

@@ -1,5 +1,6 @@
 """A tree and what the journal knows of it, both in key order, to their differences: one pass, constant memory."""
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from operator import itemgetter
 
 from mirrord.decisions.keymap import Selection, key_for
 from mirrord.model.change import Rejection
-from mirrord.model.fingerprint import Fingerprint
+from mirrord.model.fingerprint import Fingerprint, of_file
 from mirrord.sources.boundary import Boundary
 
 BATCH = 1000
@@ -29,6 +30,18 @@ class Findings:
     files: int = 0
     links: int = 0
     """Symbolic links and special files that were passed over."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a whole scan came to."""
+
+    files: int = 0
+    new: int = 0
+    changed: int = 0
+    removed: int = 0
+    skipped: int = 0
+    holes: list[str] = field(default_factory=list)
 
 
 class Scan:
@@ -113,13 +126,22 @@ class Scan:
         None when it cannot be read. A file that goes while we look counts as not there.
         """
         listed: list[tuple[str, Fingerprint | None]] = []
+        takes_file = self._selection.takes_file
         try:
             # by descriptor: to stat a name from here costs a sixth less than a path from the root
             descriptor = os.open(self._boundary.absolute(directory.rstrip("/")), os.O_RDONLY | os.O_DIRECTORY)
             try:
                 with os.scandir(descriptor) as entries:
                     for entry in entries:
-                        self._look_at(entry, directory, listed)
+                        if not entry.is_file(follow_symlinks=False):
+                            self._look_at_other(entry, directory, listed)
+                        elif takes_file(directory, name := entry.name):
+                            try:
+                                at = entry.stat(follow_symlinks=False)
+                            except FileNotFoundError:
+                                continue
+                            version = f"{at.st_size}:{at.st_mtime_ns}:{at.st_ctime_ns}:{at.st_ino}"
+                            listed.append((directory + name, version))  # type: ignore[arg-type]  # as of_file, uncalled
             finally:
                 os.close(descriptor)
         except (FileNotFoundError, NotADirectoryError):
@@ -132,29 +154,23 @@ class Scan:
         listed.sort(key=_PATH)
         return listed
 
-    def _look_at(self, entry: "os.DirEntry[str]", directory: str, listed: list[tuple[str, Fingerprint | None]]) -> None:
-        name, follow = entry.name, False
-        if entry.is_file(follow_symlinks=False):
-            if not self._selection.takes_file(directory, name):
-                return
-        elif entry.is_dir(follow_symlinks=False):
+    def _look_at_other(
+        self, entry: "os.DirEntry[str]", directory: str, listed: list[tuple[str, Fingerprint | None]]
+    ) -> None:
+        """Directories, symbolic links, and what is never mirrored: sockets, devices."""
+        name = entry.name
+        if entry.is_dir(follow_symlinks=False):
             if not self._selection.prunes(directory, name):
                 listed.append((f"{directory}{name}/", None))
-            return
         elif not self._boundary.follow_symlinks or not self._follows(directory, entry):
             self._found.links += 1
-            return
         elif entry.is_dir():
             listed.append((f"{directory}{name}/", None))
-            return
         else:
-            follow = True
-        try:
-            at = entry.stat(follow_symlinks=follow)
-        except FileNotFoundError:
-            return
-        version = f"{at.st_size}:{at.st_mtime_ns}:{at.st_ctime_ns}:{at.st_ino}"
-        listed.append((directory + name, version))  # type: ignore[arg-type]  # a Fingerprint; to say so costs a call
+            with contextlib.suppress(FileNotFoundError):
+                at = entry.stat()
+                version = of_file(at.st_size, at.st_mtime_ns, at.st_ctime_ns, at.st_ino)
+                listed.append((directory + name, version))
 
     def _follows(self, directory: str, entry: "os.DirEntry[str]") -> bool:
         if not entry.is_symlink():

@@ -11,7 +11,8 @@ from mirrord.model.fingerprint import Fingerprint
 class FakeReceiver:
     """Implements mirrord.sources.contract.Receiver over a dictionary."""
 
-    def __init__(self, versions: Mapping[str, Fingerprint | None] | None = None) -> None:
+    def __init__(self, versions: Mapping[str, Fingerprint | None] | None = None, *, root: str | None = None) -> None:
+        self.root = root
         self.versions: dict[str, Fingerprint | None] = dict(versions or {})
         self.taken: list[Change] = []
         self.rejected: list[Rejection] = []
@@ -45,9 +46,19 @@ class FakeReceiver:
         self.losses.append(reason)
         await self._tell()
 
-    async def complete(self, as_of: datetime) -> None:
+    async def complete(self, as_of: datetime, root: str | None = None) -> None:
         self.completed.append(as_of)
+        self.root = root
         await self._tell()
+
+    async def moved_to(self, root: str) -> None:
+        self.root = root
+        await self._tell()
+
+    @property
+    def removed(self) -> set[str]:
+        """Keys that were ever said to be gone."""
+        return {change.key for change in self.taken if change.version is None}
 
     async def _tell(self) -> None:
         async with self._news:
