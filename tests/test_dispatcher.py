@@ -12,16 +12,19 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from mirrord.attempts import UNSEEN_PAUSE
 from mirrord.decisions.retry import RetryPolicy
-from mirrord.decisions.staleness import IntakeRules, OnRemoved
+from mirrord.decisions.staleness import MOVED_ON_PAUSE, IntakeRules, OnRemoved
 from mirrord.dispatcher import PROBE_PATIENCE, Dispatcher, Target
 from mirrord.journal.report import report, unfinished
 from mirrord.journal.store import Journal
 from mirrord.kodo.entry import decode_url, encode_entry
+from mirrord.kodo.etag import etag_of
 from mirrord.model.attempt import Operation, Outcome, Reply
 from mirrord.model.change import Change
 from mirrord.model.fingerprint import Fingerprint
 from mirrord.model.row import ObjectRow, State
+from mirrord.verifier import Patience, Verifier
 from tests.fakes.kodo import FakeKodo, failing
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -38,6 +41,7 @@ TARGET = Target(
     concurrency=3,
     per_second=0,
 )
+DELETING = replace(TARGET, rules=IntakeRules(on_removed=OnRemoved.DELETE))
 
 
 @dataclass
@@ -51,6 +55,7 @@ class Bench:
     origin: dict[str, Fingerprint | None] = field(default_factory=dict)
     on_observe: Callable[[], object] = lambda: None
     chance: float = 0.0
+    on_removed: Callable[[], object] = lambda: None
 
     def dispatcher(self, target: Target = TARGET) -> Dispatcher:
         return Dispatcher(
@@ -60,7 +65,32 @@ class Bench:
             observe=self._observe,
             now=lambda: self.now,
             chance=lambda: self.chance,
+            removed=lambda: self.on_removed(),  # noqa: PLW0108 - a test may say later what is to happen
         )
+
+    def verifying(self, target: Target = TARGET) -> Dispatcher:
+        """A dispatcher that believes only what a stat confirms; the local files are those of `hashes`."""
+        verifier = Verifier(
+            mirror="docs",
+            bucket="newdocs",
+            kodo=self.kodo,
+            hash_of=self._hash_of,
+            now=lambda: self.now,
+            patience=Patience(pauses_s=()),
+        )
+        return Dispatcher(
+            target=target,
+            journal=self.journal,
+            kodo=self.kodo,
+            observe=self._observe,
+            now=lambda: self.now,
+            chance=lambda: self.chance,
+            verifier=verifier,
+        )
+
+    async def _hash_of(self, keys: Sequence[str]) -> dict[str, tuple[Fingerprint, str]]:
+        found = {key: self.origin[key] for key in keys}
+        return {key: (version, hash_of(version)) for key, version in found.items() if version is not None}
 
     async def _observe(self, keys: Sequence[str]) -> dict[str, Fingerprint | None]:
         self.on_observe()
@@ -72,6 +102,16 @@ class Bench:
         self.origin |= dict.fromkeys(keys, found)
         changes = [Change(key=key, version=found, seen_at=self.now) for key in keys]
         await self.journal.record("docs", changes, rules)
+        if found is None:
+            await self.journal.release("docs", self.now, drop=False)  # as the removal guard does
+
+    async def remove(self, *keys: str) -> None:
+        """Keys that were mirrored and are gone: their removals wait for the guard."""
+        await self.publish(*keys, rules=DELETING.rules)
+        await self.finish(self.dispatcher(DELETING))
+        self.origin |= dict.fromkeys(keys)
+        gone = [Change(key=key, version=None, seen_at=self.now) for key in keys]
+        await self.journal.record("docs", gone, DELETING.rules)
 
     async def finish(self, dispatcher: Dispatcher) -> None:
         """What `mirrord once` does."""
@@ -93,6 +133,16 @@ class Bench:
 
     def fresh(self) -> int:
         return report(self.url, ["docs"])[0].keys[State.FRESH]
+
+
+def hash_of(version: Fingerprint) -> str:
+    """The hash that a file of this version has in these tests."""
+    return etag_of([version.encode()])
+
+
+def holding(version: str) -> Reply:
+    """A stat of an object that was stored when the origin had this version."""
+    return Reply(status=200, reqid="stat", hash=hash_of(Fingerprint(f"={version}")), size_bytes=2)
 
 
 Scenario = Callable[[Bench], Awaitable[None]]
@@ -225,6 +275,9 @@ async def test_a_file_that_moved_on_during_the_call_is_stale_again_without_any_e
         await bench.kodo.until_asked(1)
         bench.origin["a"] = Fingerprint("=2")
         bench.kodo.open()
+        await _until(lambda: bench.left()["a"].state is State.STALE, bench)
+        bench.now += MOVED_ON_PAUSE
+        dispatcher.wake()
         await bench.kodo.until_asked(2)
 
     assert bench.kodo.asked == ["a", "a"]
@@ -243,30 +296,95 @@ async def test_a_file_that_vanished_before_its_call_is_not_asked_for(bench: Benc
 
 
 @with_bench
-async def test_a_removal_is_a_delete_where_the_settings_want_it(bench: Bench) -> None:
-    rules = IntakeRules(on_removed=OnRemoved.DELETE)
-    await bench.publish("a", rules=rules)
-    await bench.finish(bench.dispatcher(replace(TARGET, rules=rules)))
-    await bench.publish("a", version=None, rules=rules)
+async def test_a_removal_is_a_delete_once_the_guard_lets_it_go(bench: Bench) -> None:
+    await bench.remove("a")
+    await bench.finish(bench.dispatcher(DELETING))
+    asked_while_held = list(bench.kodo.asked)
+    await bench.journal.release("docs", bench.now, drop=False)
 
     with capture_logs() as lines:
-        await bench.finish(bench.dispatcher(replace(TARGET, rules=rules)))
+        await bench.finish(bench.dispatcher(DELETING))
 
     (line,) = lines
+    assert asked_while_held == ["a"]
     assert bench.kodo.requests[-1].target == f"/delete/{encode_entry('newdocs', 'a')}"
     assert (line["operation"], line["outcome"], line["next"]) == ("delete", "removed", "done")
     assert bench.left() == {}
 
 
 @with_bench
+async def test_only_the_object_that_was_put_there_from_here_is_deleted(bench: Bench) -> None:
+    bench.kodo = FakeKodo({"a": [Reply(status=200, reqid="fake", hash="Fh"), failing(608, "file modified")]})
+    await bench.remove("a")
+    await bench.journal.release("docs", bench.now, drop=False)
+
+    with capture_logs() as lines:
+        await bench.finish(bench.dispatcher(DELETING))
+
+    (line,) = lines
+    row = bench.left()["a"]
+    assert bench.kodo.requests[-1].target == f"/delete/{encode_entry('newdocs', 'a')}/cond/aGFzaD1GaA=="
+    assert (line["status"], line["outcome"], line["next"]) == (608, "refused", "park")
+    assert (row.state, row.last_status, row.confirmed) == (State.PARKED, 608, None)
+    for error in (line["error"], row.last_error):
+        assert error is not None
+        assert "not the one that was put there" in error
+
+
+@with_bench
+async def test_nothing_is_deleted_while_the_origin_cannot_be_asked(bench: Bench) -> None:
+    await bench.remove("a")
+    await bench.journal.release("docs", bench.now, drop=False)
+    del bench.origin["a"]
+    dispatcher = bench.dispatcher(DELETING)
+
+    async with bench.at_work(dispatcher):
+        while await bench.journal.next_due("docs") != bench.now + UNSEEN_PAUSE:
+            pass
+        asked_blindly = list(bench.kodo.asked)
+        bench.origin["a"] = None
+        bench.now += UNSEEN_PAUSE
+        dispatcher.wake()
+        await bench.kodo.until_asked(2)
+
+    assert asked_blindly == ["a"]
+    assert [request.target.split("/")[1] for request in bench.kodo.requests] == ["prefetch", "delete"]
+    assert bench.left() == {}
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_a_file_that_vanishes_around_its_call_is_the_guards_to_decide(tmp_path: Path, when: str) -> None:
+    @with_bench
+    async def scenario(bench: Bench) -> None:
+        noticed = asyncio.Event()
+        bench.on_removed = noticed.set
+        await bench.publish("a", rules=DELETING.rules)
+        if when == "before":
+            bench.origin["a"] = None
+        else:
+            bench.kodo.shut()
+        dispatcher = bench.dispatcher(DELETING)
+
+        async with bench.at_work(dispatcher):
+            if when == "during":
+                await bench.kodo.until_asked(1)
+                bench.origin["a"] = None
+                bench.kodo.open()
+            await noticed.wait()
+
+        assert bench.left()["a"].state is State.HELD
+        assert len(bench.kodo.asked) == (1 if when == "during" else 0)
+
+    scenario(tmp_path)
+
+
+@with_bench
 async def test_a_file_that_came_back_is_not_deleted(bench: Bench) -> None:
-    rules = IntakeRules(on_removed=OnRemoved.DELETE)
-    await bench.publish("a", rules=rules)
-    await bench.finish(bench.dispatcher(replace(TARGET, rules=rules)))
-    await bench.publish("a", version=None, rules=rules)
+    await bench.remove("a")
+    await bench.journal.release("docs", bench.now, drop=False)
     bench.origin["a"] = Fingerprint("=2")
 
-    await bench.finish(bench.dispatcher(replace(TARGET, rules=rules)))
+    await bench.finish(bench.dispatcher(DELETING))
 
     assert [request.target.split("/")[1] for request in bench.kodo.requests] == ["prefetch", "prefetch"]
     assert bench.left() == {}
@@ -492,3 +610,167 @@ async def test_every_attempt_leaves_one_line_with_all_that_is_known(bench: Bench
     }  # fmt: skip
     assert failed == expected
     assert (done["attempt"], done["next"], done["retry_in_s"], done["error"]) == (2, "done", None, None)
+
+
+@with_bench
+async def test_a_success_is_fresh_once_the_bucket_confirms_it_and_has_one_line(bench: Bench) -> None:
+    await bench.publish(*KEYS)
+    bench.kodo.holds = dict.fromkeys(KEYS, holding("1"))
+
+    with capture_logs() as lines:
+        await bench.finish(bench.verifying())
+
+    assert sorted(bench.kodo.asked) == KEYS
+    assert sorted(key for batch in bench.kodo.batches for key in batch) == KEYS
+    assert [(line["event"], line["next"]) for line in lines] == [("refresh.attempted", "done")] * len(KEYS)
+    assert (bench.fresh(), bench.left()) == (len(KEYS), {})
+
+
+@with_bench
+async def test_what_waits_for_its_verification_holds_back_no_call_and_is_not_fresh(bench: Bench) -> None:
+    await bench.publish(*KEYS)
+    bench.kodo.holds = dict.fromkeys(KEYS, holding("1"))
+    dispatcher = bench.verifying()
+
+    async with bench.at_work(dispatcher):
+        await bench.kodo.until_asked(len(KEYS))
+        states = {row.state for row in bench.left().values()}
+        dispatcher.finish()
+
+    assert states == {State.CLAIMED}
+    assert bench.fresh() == len(KEYS)
+
+
+@with_bench
+async def test_old_bytes_in_the_bucket_make_the_key_stale_again_and_are_told(bench: Bench) -> None:
+    await bench.publish("a", version="2")
+    bench.kodo.holds["a"] = holding("1")
+    bench.chance = 0.5
+    dispatcher = bench.verifying()
+
+    with capture_logs() as lines:
+        async with bench.at_work(dispatcher):
+            await bench.kodo.until_batched(1)
+            await _until(lambda: any(line["event"] == "verification.failed" for line in lines), bench)
+            await bench.journal.next_due("docs")
+            row = bench.left()["a"]
+            bench.kodo.holds["a"] = holding("2")
+            bench.now += timedelta(seconds=1)
+            dispatcher.wake()
+            await bench.kodo.until_batched(2)
+
+    attempted, failed, again = lines
+    expected: dict[str, Any] = {
+        "event": "verification.failed", "log_level": "warning", "mirror": "docs", "bucket": "newdocs", "key": "a",
+        "wanted_size": None, "wanted_hash": holding("2").hash, "found_size": 2, "found_hash": holding("1").hash,
+        "reqid": attempted["reqid"], "attempt": 1, "next": "retry", "retry_in_s": 0.75, "error": row.last_error,
+    }  # fmt: skip
+    assert failed == expected
+    assert (row.state, row.attempts, row.strikes, row.confirmed) == (State.STALE, 1, 1, None)
+    assert row.due_at == START + timedelta(seconds=0.75)
+    assert "cache" in (row.last_error or "")
+    assert (attempted["next"], again["attempt"], again["next"]) == ("done", 2, "done")
+    assert bench.fresh() == 1
+
+
+@with_bench
+async def test_old_bytes_for_ever_park_the_key_with_the_reason(bench: Bench) -> None:
+    await bench.publish("a", "b", version="2")
+    bench.kodo.holds = {"a": holding("1"), "b": holding("2")}
+
+    with capture_logs() as lines:
+        await bench.finish(bench.verifying(replace(TARGET, retry=RetryPolicy(first_delay=timedelta(0)))))
+
+    failed = [line for line in lines if line["event"] == "verification.failed"]
+    row = bench.left()["a"]
+    assert [line["next"] for line in failed] == ["retry"] * 7 + ["park"]
+    assert failed[-1]["log_level"] == "error"
+    assert failed[-1]["action"]
+    assert (row.state, row.strikes, row.last_status) == (State.PARKED, 8, 200)
+    assert "the origin, or a cache in front of it" in (row.last_error or "")
+    assert bench.fresh() == 1
+
+
+@with_bench
+async def test_what_the_origin_has_no_longer_is_not_held_against_the_bucket(bench: Bench) -> None:
+    await bench.publish("a", version="1")
+    bench.kodo.holds["a"] = holding("2")
+    dispatcher = bench.verifying()
+
+    with capture_logs() as lines:
+        async with bench.at_work(dispatcher):
+            await bench.kodo.until_asked(1)
+            bench.origin["a"] = Fingerprint("=2")
+            await _until(lambda: bench.left()["a"].state is State.STALE, bench)
+            bench.now += MOVED_ON_PAUSE
+            dispatcher.wake()
+            await bench.kodo.until_asked(2)
+
+    assert [line["event"] for line in lines] == ["refresh.attempted"] * 2
+    assert bench.fresh() == 1
+
+
+@with_bench
+async def test_what_nobody_can_confirm_is_tried_again_without_a_strike(bench: Bench) -> None:
+    await bench.publish("a")
+    bench.kodo.stat_failures = [failing(599)]
+    dispatcher = bench.verifying()
+    dispatcher.finish()
+
+    with capture_logs() as lines:
+        async with bench.at_work(dispatcher):
+            await _until(lambda: bench.left()["a"].state is State.STALE and len(bench.kodo.batches) == 1, bench)
+            row = bench.left()["a"]
+            bench.kodo.holds["a"] = holding("1")
+            bench.now += timedelta(seconds=1)
+            dispatcher.wake()
+            await bench.kodo.until_batched(2)
+
+    assert [line["event"] for line in lines] == ["refresh.attempted", "verification.postponed", "refresh.attempted"]
+    assert (row.attempts, row.strikes, row.confirmed) == (1, 0, None)
+    assert (row.last_error or "").startswith("could not be verified: 599")
+    assert bench.fresh() == 1
+
+
+@with_bench
+async def test_a_removal_is_never_verified(bench: Bench) -> None:
+    bench.kodo.holds["a"] = holding("1")
+    deleting = replace(TARGET, rules=IntakeRules(on_removed=OnRemoved.DELETE))
+    await bench.publish("a", rules=deleting.rules)
+    await bench.finish(bench.verifying(deleting))
+    await bench.publish("a", version=None, rules=deleting.rules)
+
+    await bench.finish(bench.verifying(deleting))
+
+    assert [request.target.split("/")[1] for request in bench.kodo.requests] == ["prefetch", "delete"]
+    assert bench.kodo.batches == [["a"]]
+    assert bench.left() == {}
+
+
+@with_bench
+async def test_stopping_has_verified_what_has_succeeded(bench: Bench) -> None:
+    await bench.publish(*KEYS[:3])
+    bench.kodo.holds = dict.fromkeys(KEYS, holding("1"))
+    dispatcher = bench.verifying()
+
+    async with bench.at_work(dispatcher):
+        await bench.kodo.until_asked(3)
+
+    assert bench.fresh() == 3
+
+
+@with_bench
+async def test_stopping_now_leaves_what_is_not_verified_stale(bench: Bench) -> None:
+    await bench.publish("a")
+    dispatcher = bench.verifying()
+
+    async with bench.at_work(dispatcher):
+        await bench.kodo.until_asked(1)
+        bench.kodo.shut()
+        await bench.kodo.until_batched(1)
+        dispatcher.stop()
+        dispatcher.cut_short()
+
+    row = bench.left()["a"]
+    assert (row.state, row.strikes, row.lease_until) == (State.STALE, 0, None)
+    assert row.last_error == "could not be verified: the service stopped"

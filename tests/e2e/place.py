@@ -19,6 +19,7 @@ from urllib.parse import unquote
 from aiohttp import web
 
 from mirrord.kodo.auth import Credentials
+from mirrord.sandbox.operations import PrefetchReply
 from tests.servers import Sandbox, running_app, running_origin, running_sandbox
 
 PATIENCE_S = 30.0
@@ -205,6 +206,7 @@ class Place:
         mirror: dict[str, Any] = {
             "name": "docs",
             "bucket": "docs",
+            "first_run": "refresh",  # so that a call is what a test is about, unless that is the listing
             "source": {"kind": "directory", "path": str(self.www), "settle": "50ms"},
             "retry": {"first_delay": "10ms"},
         }
@@ -251,6 +253,10 @@ class Place:
         path.write_bytes(content.encode() if isinstance(content, str) else content)
         return path
 
+    def calls(self) -> list[dict[str, Any]]:
+        """What was asked of the sandbox, without the batches that only verify."""
+        return [call for call in self.kodo.calls() if call["operation"] != "batch"]
+
     def differing(self, keys: Iterable[str], bucket: str = "docs") -> set[str]:
         """Those of the keys whose bytes in the bucket are not those of the origin."""
         return {key for key in keys if self.kodo.read(bucket, key) != (self.www / key).read_bytes()}
@@ -279,7 +285,9 @@ def keys_below(directory: Path, root: Path) -> set[str]:
 
 
 @contextmanager
-def place_at(root: Path, *, gate: GatedOrigin | None = None) -> Iterator[Place]:
+def place_at(
+    root: Path, *, gate: GatedOrigin | None = None, prefetch_reply: PrefetchReply = "empty"
+) -> Iterator[Place]:
     """A place below `root`, its servers running; `gate` is what serves the tree instead of the plain origin."""
     www = root / "www"
     www.mkdir(parents=True, exist_ok=True)
@@ -287,7 +295,12 @@ def place_at(root: Path, *, gate: GatedOrigin | None = None) -> Iterator[Place]:
     try:
         with (
             serving as origin,
-            running_sandbox(root / "kodo", dict.fromkeys(BUCKETS, origin), credentials=CREDENTIALS) as kodo,
+            running_sandbox(
+                root / "kodo",
+                dict.fromkeys(BUCKETS, origin),
+                credentials=CREDENTIALS,
+                prefetch_reply=prefetch_reply,
+            ) as kodo,
         ):
             place = Place(root, www, origin, kodo)
             place.configure()

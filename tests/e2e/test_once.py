@@ -65,10 +65,10 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mirrored]:
         Path(os.fsdecode(os.fsencode(place.www) + b"/latin-\xe9.txt")).write_bytes(b"x")
 
         first = place.once()
-        calls = place.kodo.calls()
+        calls = place.calls()
         place.kodo.forget_calls()
         second = place.once()
-        yield Mirrored(place, keys, calls, first, place.kodo.calls(), second)
+        yield Mirrored(place, keys, calls, first, place.calls(), second)
 
 
 def test_every_file_arrives_with_the_origins_bytes(mirrored: Mirrored) -> None:
@@ -158,7 +158,7 @@ def test_what_changed_between_two_runs_is_asked_for_alone(place: Place) -> None:
     ended = place.once()
 
     assert ended.code == 0
-    assert sorted(call["key"] for call in place.kodo.calls()) == ["added.txt", "changed.txt"]
+    assert sorted(call["key"] for call in place.calls()) == ["added.txt", "changed.txt"]
     assert place.differing({"same.txt", "changed.txt", "added.txt"}) == set()
     assert place.kodo.read("docs", "removed.txt") == b"old"
     (scan,) = ended.said("scan.finished")
@@ -176,7 +176,7 @@ def test_two_mirrors_of_one_config_keep_to_their_buckets(place: Place) -> None:
     ended = place.once("--json")
 
     assert ended.code == 0
-    assert {(call["bucket"], call["key"]) for call in place.kodo.calls()} == {
+    assert {(call["bucket"], call["key"]) for call in place.calls()} == {
         ("docs", "docs/a.txt"),
         ("pages", "pages/b.html"),
     }
@@ -204,7 +204,7 @@ def test_include_and_exclude_are_relative_to_the_source_and_the_prefix_goes_befo
 
     expected = {"v2/a.html", "v2/sub/b c.html", "v2/sub/drafts/e.html", "v2/f.tmp"}
     assert ended.code == 0
-    assert {call["key"] for call in place.kodo.calls()} == expected
+    assert {call["key"] for call in place.calls()} == expected
     assert place.differing(expected) == set()
 
 
@@ -225,7 +225,7 @@ def test_links_are_not_followed_unless_asked_and_never_out_of_the_source(place: 
     ended = place.once()
 
     assert ended.code == 0
-    assert {(call["bucket"], call["key"]) for call in place.kodo.calls()} == {
+    assert {(call["bucket"], call["key"]) for call in place.calls()} == {
         ("docs", "real/a.txt"),
         ("pages", "real/a.txt"),
         ("pages", "in/a.txt"),
@@ -239,14 +239,14 @@ def test_adopting_believes_the_bucket_and_asks_for_nothing_until_a_file_changes(
     place.configure({"first_run": "adopt"})
 
     adopting = place.once()
-    calls_of_adopting = place.kodo.calls()
+    calls_of_adopting = place.calls()
     place.write("a.txt", "new")
     place.write("c.txt")
     place.once()
 
     assert adopting.code == 0
     assert calls_of_adopting == []
-    assert sorted(call["key"] for call in place.kodo.calls()) == ["a.txt", "c.txt"]
+    assert sorted(call["key"] for call in place.calls()) == ["a.txt", "c.txt"]
 
 
 def test_fetching_names_the_origins_url_itself(place: Place) -> None:
@@ -262,7 +262,7 @@ def test_fetching_names_the_origins_url_itself(place: Place) -> None:
 
     expected = {("docs", "fetch"), ("pages", "glb-fetch")}
     assert ended.code == 0
-    assert {(call["bucket"], call["operation"]) for call in place.kodo.calls()} == expected
+    assert {(call["bucket"], call["operation"]) for call in place.calls()} == expected
     assert {(line["bucket"], line["operation"]) for line in ended.said("refresh.attempted")} == expected
     assert place.differing(names, "docs") == set()
     assert place.differing(names, "pages") == set()
@@ -275,7 +275,7 @@ def test_without_pinned_hosts_the_region_is_asked_for_once_whatever_the_signatur
 
     ended = place.once()
 
-    discovery, *calls = place.kodo.calls()
+    discovery, *calls = place.calls()
     assert ended.code == 0
     assert discovery["operation"] == "query"
     assert {call["target"] for call in calls} == {f"/prefetch/{encode_entry('docs', f'{n}.txt')}" for n in range(10)}

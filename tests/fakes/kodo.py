@@ -1,8 +1,8 @@
-"""A Kodo for the dispatcher: answers what it is told, and remembers who was in flight with whom."""
+"""A Kodo for the dispatcher and the verifier: answers what it is told, and remembers who was in flight with whom."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mirrord.kodo.entry import decode_entry
 from mirrord.kodo.protocol import Request
@@ -16,12 +16,21 @@ def failing(status: int, error: str = "it failed") -> Reply:
 
 
 class FakeKodo:
-    """Implements mirrord.dispatcher.Kodo. `replies` are given one after the other, then 200 for ever."""
+    """Implements the Kodo of mirrord.dispatcher and of mirrord.verifier.
+
+    `replies` are given one after the other, then 200 for ever.
+    """
 
     def __init__(self, replies: Mapping[str, list[Reply]] | None = None) -> None:
         self.asked: list[str] = []
         """The keys, in the order of their calls."""
         self.requests: list[Request] = []
+        self.batches: list[list[str]] = []
+        """The keys of every batch of stats, in the order of the calls."""
+        self.holds: dict[str, Reply] = {}
+        """What a stat says of a key; 612 of every other."""
+        self.stat_failures: list[Reply] = []
+        """Given to whole batches, one after the other, before any is answered."""
         self.times: list[float] = []
         self.in_flight: Counter[str] = Counter()
         self.most_in_flight = 0
@@ -42,9 +51,23 @@ class FakeKodo:
         async with asyncio.timeout(20), self._began:
             await self._began.wait_for(lambda: len(self.asked) >= times)
 
+    async def until_batched(self, times: int) -> None:
+        async with asyncio.timeout(20), self._began:
+            await self._began.wait_for(lambda: len(self.batches) >= times)
+
+    async def stat_all(self, bucket: str, keys: Sequence[str]) -> tuple[Reply, list[Reply]]:
+        async with self._began:
+            self.batches.append(list(keys))
+            self._began.notify_all()
+        await self._open.wait()
+        if self.stat_failures:
+            return self.stat_failures.pop(0), []
+        return OK, [self.holds.get(key, failing(612, "no such file or directory")) for key in keys]
+
     async def ask(self, bucket: str, request: Request) -> Reply:
-        key = decode_entry(request.target.rpartition("/")[2])[1] or ""
-        assert decode_entry(request.target.rpartition("/")[2])[0] == bucket
+        of, named = decode_entry(request.target.partition("/cond/")[0].rpartition("/")[2])
+        key = named or ""
+        assert of == bucket
         self.in_flight[key] += 1
         try:
             async with self._began:
