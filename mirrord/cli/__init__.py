@@ -8,6 +8,9 @@ import typer
 from mirrord.cli.check import check
 from mirrord.cli.demo import demo
 from mirrord.cli.once import once
+from mirrord.cli.parked import parked
+from mirrord.cli.plan import plan
+from mirrord.cli.release import release
 from mirrord.cli.run import run
 from mirrord.cli.sandbox import sandbox
 from mirrord.cli.status import status
@@ -20,7 +23,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Keeps a Qiniu Kodo mirror bucket in step with its origin.",
 )
-for command in (run, once, check, status, sandbox, demo):
+for command in (run, once, plan, check, status, parked, release, sandbox, demo):
     app.command()(command)
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 from mirrord.kodo import auth, protocol
 from mirrord.kodo.exchange import Answer, NoAnswer, Sender
 from mirrord.kodo.hosts import Hosts
-from mirrord.kodo.protocol import FORM, Request
+from mirrord.kodo.protocol import FORM, ListPage, Request
 from mirrord.model.attempt import Reply
 
 Scheme = Literal["qbox", "qiniu"]
@@ -48,6 +48,14 @@ class KodoClient:
             return answer, []
         whole = _reply(answer)
         return whole, protocol.read_batch(whole, answer.headers, answer.body)
+
+    async def list_page(self, bucket: str, prefix: str, marker: str) -> tuple[Reply, ListPage | None]:
+        """Up to 1,000 of the bucket's objects below `prefix`; None when there is no page to read."""
+        answer = await self._exchange(bucket, protocol.list_objects(bucket, prefix, marker))
+        if isinstance(answer, Reply):
+            return answer, None
+        reply = _reply(answer)
+        return reply, protocol.read_list(reply, answer.headers, answer.body)
 
     async def close(self) -> None:
         await self._wire.close()

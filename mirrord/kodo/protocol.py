@@ -8,12 +8,17 @@ from urllib.parse import quote
 
 import orjson
 
-from mirrord.kodo.entry import encode_entry, encode_url
+from mirrord.kodo.entry import encode_condition, encode_entry, encode_url
 from mirrord.model.attempt import Reply
+from mirrord.model.listing import ListedObject
 
 FORM = "application/x-www-form-urlencoded"
 BATCH_MOST = 1000
 """Operations one batch may carry (Qiniu's API specification, "batch")."""
+LIST_MOST = 1000
+"""Objects one page of a listing may have (Qiniu's API specification, "list")."""
+_QUERY_SAFE = "/:@?!$'()*,"  # what a query may have as it is; escaped, aiohttp would write it so after it was signed
+_INT64_MOST = 2**63 - 1  # what Kodo's own numbers are, and the journal keeps
 RETRY_AFTER_MOST_S = 3600.0
 """A server that wants a key left alone for longer is not believed; the header can hold any number."""
 
@@ -60,9 +65,10 @@ def stat(bucket: str, key: str) -> Request:
     return Request(Host.RS, f"/stat/{encode_entry(bucket, key)}", method="GET")
 
 
-def delete(bucket: str, key: str) -> Request:
-    """Remove `key`; 612 means that it was gone already."""
-    return Request(Host.RS, f"/delete/{encode_entry(bucket, key)}")
+def delete(bucket: str, key: str, hash_: str | None = None) -> Request:
+    """Remove `key`, with `hash_` only the object of that hash: else the answer is 608. 612: it was gone already."""
+    condition = "" if hash_ is None else f"/cond/{encode_condition(hash=hash_)}"
+    return Request(Host.RS, f"/delete/{encode_entry(bucket, key)}{condition}")
 
 
 def batch_stat(bucket: str, keys: Sequence[str]) -> Request:
@@ -72,6 +78,13 @@ def batch_stat(bucket: str, keys: Sequence[str]) -> Request:
     # base64url needs no escaping in a form but for "=", which Qiniu's documents send as it is
     body = "&".join(f"op=/stat/{encode_entry(bucket, key)}" for key in keys)
     return Request(Host.RS, "/batch", body.encode("ascii"))
+
+
+def list_objects(bucket: str, prefix: str = "", marker: str = "", limit: int = LIST_MOST) -> Request:
+    """One page of what the bucket holds below `prefix`, going on after `marker`; "" begins."""
+    query = {"bucket": bucket, "limit": str(limit), "prefix": prefix, "marker": marker}
+    written = "&".join(f"{name}={quote(value, safe=_QUERY_SAFE)}" for name, value in query.items() if value)
+    return Request(Host.RSF, f"/list?{written}", method="GET")
 
 
 def query_hosts(access_key: str, bucket: str) -> Request:
@@ -131,6 +144,40 @@ def _batch_item(whole: Reply, item: Mapping[str, Any]) -> Reply:
         mime_type=_text(fields.get("mimeType")),
         put_time=_whole(fields.get("putTime")),
         duration_s=whole.duration_s,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """A page of a listing. It may be empty and not the last one."""
+
+    items: Sequence[ListedObject]
+    marker: str
+    """Where the next page begins; "" when there is none."""
+
+
+def read_list(reply: Reply, headers: Mapping[str, str], body: bytes) -> ListPage | None:
+    """The page that the answer carries; None when it does not come from Kodo or is none.
+
+    `items` may be null or missing, also while a marker says that there is more.
+    """
+    said = read_json(headers, body)
+    if reply.status != 200 or (reply.reqid is None and reply.xlog is None) or not isinstance(said, dict):
+        return None
+    items, marker = said.get("items") or [], said.get("marker") or ""
+    if not isinstance(items, list) or not isinstance(marker, str):
+        return None
+    return ListPage([listed for item in items if (listed := _listed(item)) is not None], marker)
+
+
+def _listed(item: object) -> ListedObject | None:
+    if not isinstance(item, dict) or not isinstance(item.get("key"), str):
+        return None  # leaves its key out: then it is asked for
+    return ListedObject(
+        key=item["key"],
+        size_bytes=min(_whole(item.get("fsize")) or 0, _INT64_MOST),
+        hash=_text(item.get("hash")) or "",
+        put_time=min(_whole(item.get("putTime")) or 0, _INT64_MOST),
     )
 
 

@@ -48,6 +48,11 @@ JSON = {"content-type": "application/json"}
         ),
         pytest.param(stat("newdocs", "find.man.txt"), Host.RS, "GET", f"/stat/{ENTRY}", id="stat"),
         pytest.param(delete("newdocs", "find.man.txt"), Host.RS, "POST", f"/delete/{ENTRY}", id="delete"),
+        pytest.param(
+            delete("newdocs", "find.man.txt", "Fh8xVqod2MQ1mocfI4S4KpRL6D98"),
+            Host.RS, "POST", f"/delete/{ENTRY}/cond/aGFzaD1GaDh4VnFvZDJNUTFtb2NmSTRTNEtwUkw2RDk4",
+            id="delete-of-a-hash",
+        ),
     ],
 )  # fmt: skip
 def test_a_question_becomes_the_documented_request(request_: Request, host: Host, method: str, target: str) -> None:
