@@ -1,6 +1,8 @@
 # Two commands do everything: `make demo` and `make test`. Both make their own .venv first.
 PYTHON ?= python3
 VENV := .venv
+# most tests wait for a process: two cores keep four of them busy
+WORKERS ?= 4
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test bench lint clean
@@ -13,7 +15,7 @@ test: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n $(WORKERS)
 
 bench: $(STAMP)
 	$(VENV)/bin/python -m bench

@@ -7,11 +7,11 @@ import argparse
 import signal
 import sys
 
-from bench import calls, latency, scan
+from bench import calls, latency, million, scan
 from bench.process import BenchFailed, Skipped
 from bench.report import RESULTS, machine
 
-BENCHMARKS = {"calls": calls, "latency": latency, "scan": scan}
+BENCHMARKS = {"calls": calls, "latency": latency, "scan": scan, "million": million}
 
 
 def main() -> int:

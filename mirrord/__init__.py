@@ -21,11 +21,15 @@ Left of `record` anything may be lost, and the next scan finds it. Right of it n
     daemon.py      lifetime only: start both halves, wait for a signal, stop them in data-flow order
     intake.py      sources → decisions → journal
     dispatcher.py  journal → Kodo → journal
+    verifier.py    successes → what the bucket really holds, asked in batches
+    attempts.py    what came of each attempt → log line and settlement
+    inventory.py   the bucket's listing → journal, for a first run to compare with
+    audit.py       the same listing against the journal, now and then
     systemd.py     the notify protocol, and the journal's native one
-    sources/       where changes come from: contract.py, directory.py, scan.py, inotify.py
+    sources/       where changes come from: contract.py, directory.py, scan.py, hashing.py, inotify.py
     journal/       where rows survive a restart: tables.py, store.py, migrations/
     kodo/          entry.py, auth.py, etag.py, protocol.py (no I/O) · wire.py, hosts.py, client.py (I/O)
-    decisions/     what to do about it: keymap, coalescing, staleness, verdict, retry; pure
+    decisions/     what to do about it: keymap, coalescing, staleness, verdict, retry, verification; pure
     model/         what things are: Change, Fingerprint, ObjectRow, Outcome; frozen values
     sandbox/       a local Kodo: the seed documents' server side, for trying out and for tests
 

@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from mirrord.audit import Audit
 from mirrord.dispatcher import Dispatcher
+from mirrord.heartbeat import Heartbeat
 from mirrord.intake import Intake
 from mirrord.journal.errors import JournalBusy
-from mirrord.journal.store import Journal
+from mirrord.journal.patience import PatientJournal
 from mirrord.kodo.client import KodoClient
 from mirrord.sources.contract import Source, SourceUnavailable
 from mirrord.systemd import Notifier
@@ -31,6 +33,7 @@ class Mirror:
     source: Source
     intake: Intake
     dispatcher: Dispatcher
+    audit: Audit | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +41,7 @@ class Service:
     """Everything that runs, ready to be run once."""
 
     mirrors: Sequence[Mirror]
-    journal: Journal
+    journal: PatientJournal
     kodo: KodoClient
     notifier: Notifier
     now: Callable[[], datetime]
@@ -46,39 +49,75 @@ class Service:
     """How long calls in flight may take to end once a signal came."""
 
     async def run(self, stop: asyncio.Event, stop_now: asyncio.Event) -> None:
-        """The service, until `stop`; `stop_now` cuts short what is then still in flight. Raises JournalBusy."""
+        """The service, until `stop`; `stop_now` cuts short what is then still in flight.
+
+        Raises JournalBusy; JournalUnavailable when the journal cannot be used any more, or not even at the end.
+        """
         if not self.journal.become_service():
             raise JournalBusy(f"{self.journal.name}: another mirrord works with this journal; only one can")
-        await self._give_back_orphans()
+        self.journal.wait_for_ever()
+        try:
+            await self._run(stop, stop_now)
+        finally:
+            self.journal.give_up()  # the thread of a scan may still wait for it, and the process for that thread
+        await self._close()
+        log.info("service.stopped")
+        if self.journal.loss is not None:
+            raise self.journal.loss
+
+    async def _run(self, stop: asyncio.Event, stop_now: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as tasks:
             intakes = [tasks.create_task(each.intake.follow(), name=f"intake {each.name}") for each in self.mirrors]
-            background = [tasks.create_task(self._report_to_systemd(), name="systemd")]
+            heartbeat = Heartbeat(self.notifier, status=self._status, stuck=self._stuck, now=self.now)
+            beating = tasks.create_task(heartbeat.beat(), name="heartbeat")
+            audits = [
+                tasks.create_task(each.audit.run(), name=f"audit {each.name}") for each in self.mirrors if each.audit
+            ]
             dispatching = [
-                tasks.create_task(each.dispatcher.run(), name=f"dispatcher {each.name}") for each in self.mirrors
+                tasks.create_task(self._dispatch(each), name=f"dispatcher {each.name}") for each in self.mirrors
             ]
             if await self._started(stop):
                 self.notifier.ready(self._status())
                 log.info("service.started", mirrors=[each.name for each in self.mirrors], journal=self.journal.name)
             await stop.wait()
             self.notifier.stopping()
-            for intake in intakes:
-                intake.cancel()  # what it had not recorded, the next scan finds
+            flying = sum(each.dispatcher.in_flight for each in self.mirrors)
+            log.info("service.stopping", calls_in_flight=flying, at_most_s=self.drain_most.total_seconds())
+            for task in (*intakes, *audits):
+                task.cancel()  # what they had not recorded, the next scan finds
             for each in self.mirrors:
                 each.dispatcher.stop()
             await self._drain(dispatching, stop_now)
-            for task in background:
-                task.cancel()
-        await self._close()
-        log.info("service.stopped")
+            beating.cancel()
+
+    async def _dispatch(self, mirror: Mirror) -> None:
+        await self._give_back_orphans(mirror)
+        await mirror.dispatcher.run()
 
     async def once(self, stop: asyncio.Event) -> None:
         """One look at every origin, and calls until nothing is due or `stop`. Raises SourceUnavailable at the end."""
         if self.journal.become_service():
-            await self._give_back_orphans()  # else a service is at work: its claims are alive
+            for each in self.mirrors:
+                await self._give_back_orphans(each)  # else a service is at work: its claims are alive
         async with asyncio.TaskGroup() as tasks:
             working = [tasks.create_task(self._once(each, stop), name=f"once {each.name}") for each in self.mirrors]
             unavailable = [exc for exc in [await each for each in working] if exc is not None]
         await self._close()
+        if unavailable:
+            raise unavailable[0]
+
+    async def look(self, stop: asyncio.Event) -> None:
+        """One look at every origin, recorded; Kodo is asked to change nothing. Raises SourceUnavailable at the end."""
+        async with asyncio.TaskGroup() as tasks:
+            looking = [tasks.create_task(_survey(each), name=f"survey {each.name}") for each in self.mirrors]
+            stopped = tasks.create_task(stop.wait(), name="stop")
+            while not (stopped.done() or all(each.done() for each in looking)):
+                left = [each for each in looking if not each.done()]
+                await asyncio.wait([*left, stopped], return_when=asyncio.FIRST_COMPLETED)
+            for task in (*looking, stopped):
+                task.cancel()
+        await self._close()
+        unavailable = [exc for each in looking if not each.cancelled() and (exc := each.result()) is not None]
         if unavailable:
             raise unavailable[0]
 
@@ -95,11 +134,10 @@ class Service:
             stopped.cancel()
         return None if surveying.cancelled() else surveying.result()
 
-    async def _give_back_orphans(self) -> None:
-        for each in self.mirrors:
-            orphans = await self.journal.give_back_orphans(each.name, self.now())
-            if orphans:
-                log.warning("claims.recovered", mirror=each.name, keys=orphans)
+    async def _give_back_orphans(self, mirror: Mirror) -> None:
+        orphans = await self.journal.give_back_orphans(mirror.name, self.now(), mirror.intake.rules)
+        if orphans:
+            log.warning("claims.recovered", mirror=mirror.name, keys=orphans)
 
     async def _started(self, stop: asyncio.Event) -> bool:
         """Whether every source listens, or has said why it cannot, before `stop`."""
@@ -118,7 +156,7 @@ class Service:
         return not waiting
 
     async def _drain(self, dispatching: Sequence[asyncio.Task[None]], stop_now: asyncio.Event) -> None:
-        """Wait for the calls in flight, at most `drain_most`."""
+        """Wait for the calls in flight and for their settlements, at most `drain_most`."""
         give_up_at = self.now() + self.drain_most
         async with asyncio.TaskGroup() as tasks:
             hurry = tasks.create_task(stop_now.wait(), name="second signal")
@@ -126,21 +164,16 @@ class Service:
                 if hurry.done() or self.now() >= give_up_at:
                     for each in self.mirrors:
                         each.dispatcher.cut_short()
+                    self.journal.give_up()
                 self.notifier.extend_timeout(timedelta(seconds=10))
                 await asyncio.wait({*dispatching} if hurry.done() else {*dispatching, hurry}, timeout=0.2)
             hurry.cancel()
 
-    async def _report_to_systemd(self) -> None:
-        """Feed the watchdog while every half takes its turns; say what is going on."""
-        interval = self.notifier.watchdog_interval or timedelta(seconds=15)
-        while True:
-            await asyncio.sleep(interval.total_seconds())
-            stuck = [each.name for each in self.mirrors if each.dispatcher.stuck_for(self.now()) > STUCK]
-            if stuck:
-                log.error("service.stuck", mirrors=stuck, action="send the log to the developers; systemd restarts it")
-                continue
-            self.notifier.watchdog()
-            self.notifier.status(self._status())
+    def _stuck(self) -> list[str]:
+        """Mirrors whose dispatcher takes no turns; who waits for the journal is not stuck."""
+        now = self.now()
+        well_for = self.journal.well_for(now)
+        return [each.name for each in self.mirrors if min(each.dispatcher.stuck_for(now), well_for) > STUCK]
 
     async def _close(self) -> None:
         await self.kodo.close()
@@ -149,7 +182,9 @@ class Service:
         self.journal.close()
 
     def _status(self) -> str:
-        return "; ".join(_in_words(each) for each in self.mirrors)
+        if self.journal.trouble is not None:
+            return f"journal unavailable: {self.journal.trouble}"
+        return "; ".join(f"{each.name}: {_in_words(each)}" for each in self.mirrors)
 
 
 async def _survey(mirror: Mirror) -> SourceUnavailable | None:
@@ -163,10 +198,13 @@ async def _survey(mirror: Mirror) -> SourceUnavailable | None:
 
 def _in_words(mirror: Mirror) -> str:
     coverage, flying = mirror.intake.coverage, mirror.dispatcher.in_flight
+    calls = f"{flying} call{'' if flying == 1 else 's'} in flight"
+    if mirror.dispatcher.stopping:
+        return f"stopping, {calls}"
     if mirror.dispatcher.held:
-        return f"{mirror.name}: held, Kodo refuses the account or the bucket"
+        return "held, Kodo refuses the account or the bucket"
     if coverage.lost_since is not None:
-        return f"{mirror.name}: not complete since {coverage.lost_since:%H:%M:%S} UTC, {coverage.lost_reason}"
+        return f"not complete since {coverage.lost_since:%H:%M:%S} UTC, {coverage.lost_reason}"
     if coverage.complete_as_of is None:
-        return f"{mirror.name}: first scan, {flying} calls in flight"
-    return f"{mirror.name}: complete as of {coverage.complete_as_of:%H:%M:%S} UTC, {flying} calls in flight"
+        return f"first scan, {calls}"
+    return f"complete as of {coverage.complete_as_of:%H:%M:%S} UTC, {calls}"

@@ -7,15 +7,22 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 from mirrord import __version__
+from mirrord.audit import Audit
 from mirrord.daemon import Mirror, Service
 from mirrord.decisions.keymap import DEFAULT_EXCLUDE, Selection
+from mirrord.decisions.removals import RemovalLimit
 from mirrord.decisions.retry import RetryPolicy
 from mirrord.decisions.staleness import IntakeRules, NewKeys, OnRemoved, lease_for
 from mirrord.dispatcher import Dispatcher, Target
+from mirrord.guard import RemovalGuard
 from mirrord.intake import Intake
+from mirrord.inventory import Inventory
+from mirrord.journal.listing import Listing
+from mirrord.journal.patience import PatientJournal
 from mirrord.journal.store import Journal
 from mirrord.kodo.auth import Credentials
 from mirrord.kodo.client import KodoClient
+from mirrord.kodo.etag import etag_of
 from mirrord.kodo.exchange import Answer, Base, NoAnswer, Sender, Timeouts
 from mirrord.kodo.hosts import Hosts
 from mirrord.kodo.protocol import Host
@@ -24,6 +31,7 @@ from mirrord.settings import Mirror as MirrorSettings
 from mirrord.settings import Settings
 from mirrord.sources.directory import DirectorySettings, DirectorySource
 from mirrord.systemd import Notifier
+from mirrord.verifier import STATS_MOST, VERIFICATION_MOST, Verifier
 
 USER_AGENT = f"mirrord/{__version__}"
 DRAIN_MOST = timedelta(seconds=30)
@@ -58,7 +66,7 @@ now = SteadyClock()
 
 def service(settings: Settings) -> Service:
     """Everything that `settings` ask for, connected and opened, not yet running. Raises JournalUnavailable."""
-    journal = Journal(settings.journal.url)
+    journal = PatientJournal(settings.journal.url, now=now)
     journal.open()
     kodo = _client(settings)
     return Service(
@@ -95,7 +103,7 @@ class _WireOnDemand:
 
 def _client(settings: Settings) -> KodoClient:
     timeouts = Timeouts(connect=settings.kodo.timeouts.connect, read=settings.kodo.timeouts.read)
-    wire = _WireOnDemand(timeouts, connections=sum(each.pace.concurrency for each in settings.mirror))
+    wire = _WireOnDemand(timeouts, connections=sum(each.pace.concurrency + STATS_MOST for each in settings.mirror))
     pinned = {host: url for host in Host if (url := getattr(settings.kodo.hosts, host.value))}
     return KodoClient(
         wire=wire,
@@ -116,7 +124,8 @@ def _client(settings: Settings) -> KodoClient:
 def _mirror(mirror: MirrorSettings, settings: Settings, journal: Journal, kodo: KodoClient) -> Mirror:
     rules = IntakeRules(
         on_removed=OnRemoved(mirror.on_removed),
-        new_keys=NewKeys.FRESH if mirror.first_run == "adopt" else NewKeys.STALE,
+        new_keys=_NEW_KEYS[mirror.first_run],
+        thorough=mirror.first_run == "verify",
     )
     source = _source(mirror)
     dispatcher = Dispatcher(
@@ -126,9 +135,62 @@ def _mirror(mirror: MirrorSettings, settings: Settings, journal: Journal, kodo: 
         observe=source.observe,
         now=now,
         chance=random.random,
+        verifier=_verifier(mirror, kodo, source),
+        removed=lambda: guard.notice(),  # noqa: PLW0108 - each of the two needs the other
     )
-    intake = Intake(mirror=mirror.name, source=source, journal=journal, rules=rules, now=now, stale=dispatcher.wake)
-    return Mirror(mirror.name, source, intake, dispatcher)
+    guard = RemovalGuard(
+        mirror=mirror.name,
+        journal=journal,
+        on_removed=rules.on_removed,
+        limit=RemovalLimit(count=mirror.removal_limit.count, fraction=mirror.removal_limit.fraction),
+        now=now,
+        due=dispatcher.wake,
+    )
+    listing = Listing(journal, mirror.name, f"{mirror.bucket}:{mirror.key_prefix}")
+    inventory = Inventory(
+        mirror=mirror.name,
+        bucket=mirror.bucket,
+        prefix=mirror.key_prefix,
+        listing=listing,
+        kodo=kodo,
+        now=now,
+        chance=random.random,
+    )
+    intake = Intake(
+        mirror=mirror.name,
+        source=source,
+        journal=journal,
+        rules=rules,
+        now=now,
+        stale=dispatcher.wake,
+        guard=guard,
+        inventory=inventory,
+    )
+    audit = Audit(
+        mirror=mirror.name,
+        prefix=mirror.key_prefix,
+        every=mirror.audit_every,
+        journal=journal,
+        listing=listing,
+        inventory=inventory,
+        now=now,
+        stale=dispatcher.wake,
+    )
+    return Mirror(mirror.name, source, intake, dispatcher, audit if mirror.audit_every else None)
+
+
+_NEW_KEYS = {
+    "adopt": NewKeys.FRESH,
+    "refresh": NewKeys.STALE,
+    "compare": NewKeys.COMPARED,
+    "verify": NewKeys.COMPARED,
+}
+
+
+def _verifier(mirror: MirrorSettings, kodo: KodoClient, source: DirectorySource) -> Verifier | None:
+    if mirror.verify == "off":
+        return None
+    return Verifier(mirror=mirror.name, bucket=mirror.bucket, kodo=kodo, hash_of=source.hash_of, now=now)
 
 
 def _source(mirror: MirrorSettings) -> DirectorySource:
@@ -143,15 +205,18 @@ def _source(mirror: MirrorSettings) -> DirectorySource:
             settle=source.settle,
             settle_limit=source.settle_limit,
             rescan_every=source.rescan_every,
+            rescan_limited_every=source.rescan_limited_every,
             follow_symlinks=source.follow_symlinks,
         ),
         Selection(mirror.include, exclude),
         now,
+        etag_of,
     )
 
 
 def _target(mirror: MirrorSettings, settings: Settings, rules: IntakeRules) -> Target:
     timeouts = settings.kodo.timeouts
+    verification = timedelta(0) if mirror.verify == "off" else VERIFICATION_MOST
     return Target(
         mirror=mirror.name,
         bucket=mirror.bucket,
@@ -163,8 +228,8 @@ def _target(mirror: MirrorSettings, settings: Settings, rules: IntakeRules) -> T
             max_delay=mirror.retry.max_delay,
             max_attempts=mirror.retry.max_attempts,
         ),
-        lease=lease_for(timeouts.connect, timeouts.read),
-        call_limit=timeouts.connect + timeouts.read,
+        lease=lease_for(timeouts.connect, timeouts.read, verification),
+        call_limit=timeouts.connect + timeouts.read + verification,
         concurrency=mirror.pace.concurrency,
         per_second=mirror.pace.per_second,
     )
