@@ -142,6 +142,8 @@ def settled(row: ObjectRow, end: Settlement, rules: IntakeRules) -> ObjectRow | 
     """The row after its claim ended; None when that claim had lapsed and somebody else has the key."""
     if row.state is not State.CLAIMED or row.claims != end.claims:
         return None
+    if row.lease_until is not None and end.at >= row.lease_until:
+        return None  # lapsed, though nobody has taken the key yet
     wanted, generation = row.wanted, row.generation
     overtaken = generation != end.generation  # a change came in meanwhile: it is still to be done
     if not overtaken:

@@ -519,3 +519,12 @@ def test_a_lease_outlasts_the_longest_call() -> None:
 
     assert lease_for(connect, read) >= connect + read + timedelta(seconds=30)
     assert lease_for(connect, read, timedelta(minutes=10)) == lease_for(connect, read) + timedelta(minutes=10)
+
+
+def test_a_settlement_after_its_lease_changes_nothing_even_if_nobody_took_the_key() -> None:
+    lease_until = CLAIMED.lease_until
+    assert lease_until is not None
+    late = (lease_until - at(0)).total_seconds()
+
+    assert settled(CLAIMED, ended(CLAIMED, Done(), late), KEEP) is None
+    assert settled(CLAIMED, ended(CLAIMED, Done(), late - 1), KEEP) is not None
