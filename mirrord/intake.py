@@ -49,6 +49,7 @@ class Intake:
         self._coverage = Coverage()
         self._rejected: dict[str, None] = {}
         self._taken = 0
+        self._read = 0
         self._started = asyncio.Event()
 
     async def follow(self) -> None:
@@ -72,6 +73,11 @@ class Intake:
     def rules(self) -> IntakeRules:
         """How changes of this mirror are taken in."""
         return self._rules
+
+    @property
+    def read(self) -> int:
+        """Files read since the start, because only their content could tell whether they changed."""
+        return self._read
 
     @property
     def taken(self) -> int:
@@ -109,6 +115,7 @@ class Intake:
     async def _with_hashes(self, changes: Sequence[Change]) -> list[Change]:
         """The same changes, each with its content's hash, of the very version that was read."""
         hashes = await self._source.hash_of([change.key for change in changes])
+        self._read += len(changes)
         return [
             replace(change, version=hashes[change.key][0], content_hash=hashes[change.key][1])
             if change.key in hashes

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from mirrord.daemon import Mirror
 
@@ -17,7 +17,7 @@ class KeysProgress:
 
     def __init__(self, bars: Progress) -> None:
         self._bars = bars
-        self._followed: list[tuple[Mirror, object]] = []
+        self._followed: list[tuple[Mirror, TaskID]] = []
 
     def follow(self, mirrors: Sequence[Mirror]) -> None:
         self._followed = [(mirror, self._bars.add_task(mirror.name, total=None)) for mirror in mirrors]
@@ -30,7 +30,8 @@ class KeysProgress:
     def show(self) -> None:
         for mirror, bar in self._followed:
             found = max(mirror.intake.taken, mirror.dispatcher.settled)
-            self._bars.update(bar, completed=mirror.dispatcher.settled, total=found or None)  # type: ignore[arg-type]
+            said = f"{mirror.name}, {mirror.intake.read} files compared" if mirror.intake.read else mirror.name
+            self._bars.update(bar, description=said, completed=mirror.dispatcher.settled, total=found or None)
 
 
 @asynccontextmanager
