@@ -20,6 +20,8 @@ Left of `record` anything may be lost, and the next scan finds it. Right of it n
     log.py         the structlog pipeline, configured once
     daemon.py      lifetime only: start both halves, wait for a signal, stop them in data-flow order
     intake.py      sources → decisions → journal
+    guard.py       removals that wait → let go, or held for a person
+    heartbeat.py   how it goes → systemd: the watchdog, the status line
     dispatcher.py  journal → Kodo → journal
     verifier.py    successes → what the bucket really holds, asked in batches
     attempts.py    what came of each attempt → log line and settlement

@@ -1,5 +1,8 @@
 """Places to work in: a tree with its origin, a sandbox and the program, all of them real."""
 
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,3 +27,14 @@ def gated(tmp_path: Path, gate: GatedOrigin) -> Iterator[Place]:
     """A place whose origin answers when `gate` lets it."""
     with place_at(tmp_path, gate=gate) as here:
         yield here
+
+
+@pytest.fixture
+def confined() -> tuple[str, ...]:
+    """What to run the program under so that permissions count for it."""
+    if os.geteuid() != 0:
+        return ("env",)
+    command = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all")
+    if shutil.which(command[0]) is None or subprocess.run([*command, "true"], check=False).returncode:
+        pytest.skip("permissions do not count for root, and setpriv cannot make them")
+    return command

@@ -1,8 +1,6 @@
 """Origins that are not there or not readable: said clearly, in nobody else's way, and followed once they are back."""
 
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -81,17 +79,6 @@ def test_a_directory_that_is_removed_and_made_again_is_followed_again(place: Pla
     place.until_equal(service, {"b.txt"})
 
     assert place.kodo.calls("delete") == []
-
-
-@pytest.fixture
-def confined() -> tuple[str, ...]:
-    """What to run the program under so that permissions count for it."""
-    if os.geteuid() != 0:
-        return ("env",)
-    command = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all")
-    if shutil.which(command[0]) is None or subprocess.run([*command, "true"], check=False).returncode:
-        pytest.skip("permissions do not count for root, and setpriv cannot make them")
-    return command
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Origins that go, come back or are another one, while the settings say delete: not one object is lost to that."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -161,17 +160,6 @@ def test_a_root_replaced_while_nobody_ran_is_known_to_be_another_one(place: Plac
     assert len(second.said("coverage.restored")) == 1
     assert [call["key"] for call in place.kodo.calls("delete")] == ["gone.txt"]
     assert place.kodo.read("docs", "a.txt") == b"new"
-
-
-@pytest.fixture
-def confined() -> tuple[str, ...]:
-    """What to run the program under so that permissions count for it."""
-    if os.geteuid() != 0:
-        return ("env",)
-    command = ("setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-all")
-    if shutil.which(command[0]) is None or subprocess.run([*command, "true"], check=False).returncode:
-        pytest.skip("permissions do not count for root, and setpriv cannot make them")
-    return command
 
 
 @pytest.fixture
