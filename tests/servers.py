@@ -5,6 +5,9 @@
         ...  # whatever is to be tested, against kodo.url with kodo.credentials
         assert kodo.read("docs", "a/b.txt") == (www / "a/b.txt").read_bytes()
 
+A bad day of the whole account: `kodo.throttle(50)`, `kodo.freeze()`, `kodo.skew(1200)`. What goes on behind a
+caller's back is waited for with `kodo.calls("async-pull", at_least=1)`.
+
 They answer when the block begins and have closed their ports when it ends; nothing sleeps or polls.
 `running_sandbox` may be entered again with the same `root` and port: the objects are still there.
 """
@@ -18,7 +21,7 @@ from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from aiohttp import web
 
@@ -29,6 +32,7 @@ from mirrord.sandbox.serve import Sandbox as _Settings
 from mirrord.sandbox.serve import listening
 from mirrord.sandbox.serve import running as _running
 from mirrord.sandbox.serve import running_origin as _running_origin
+from mirrord.sandbox.throttle import Throttle
 
 CREDENTIALS = Credentials("sandbox-access-key", "sandbox-secret-key")
 _LOOPBACK = "127.0.0.1"
@@ -46,9 +50,13 @@ class Sandbox:
     def port(self) -> int:
         return urlsplit(self.url).port or 80
 
-    def calls(self, operation: str | None = None) -> list[dict[str, Any]]:
-        """What was asked, oldest first: operation, bucket, key, status, error, reqid, started, ended, …"""
-        found: list[dict[str, Any]] = self._control("GET", "calls")["calls"]
+    def calls(self, operation: str | None = None, at_least: int = 0) -> list[dict[str, Any]]:
+        """What was asked, oldest first: operation, bucket, key, status, error, reqid, started, ended, …
+
+        Returns when `at_least` so many have ended. Operation async-pull: what came of each async-fetch.
+        """
+        query = {"at_least": str(at_least)} | ({} if operation is None else {"operation": operation})
+        found: list[dict[str, Any]] = self._control("GET", f"calls?{urlencode(query)}")["calls"]
         return [call for call in found if operation in {None, call["operation"]}]
 
     def max_overlap(self, bucket: str) -> dict[str, int]:
@@ -67,6 +75,33 @@ class Sandbox:
         """Drop all rules."""
         self._control("DELETE", "faults")
 
+    def throttle(self, per_second: float, status: int = 573, retry_after: int | str | None = None, **more: Any) -> None:
+        """Refuse what is more than that of the calls that pull; `more`: see mirrord.sandbox.throttle.Throttle."""
+        asked = {"per_second": per_second, "status": status, "retry_after": retry_after}
+        self._control("POST", "state", {"throttle": asked | more})
+
+    def unthrottle(self) -> None:
+        self._control("POST", "state", {"throttle": None})
+
+    def freeze(self) -> None:
+        """From now on every signed call is 419."""
+        self._control("POST", "state", {"frozen": True})
+
+    def thaw(self) -> None:
+        self._control("POST", "state", {"frozen": False})
+
+    def skew(self, seconds: float) -> None:
+        """Put the server's clock that far ahead of the real one; 0: right again."""
+        self._control("POST", "state", {"skew_s": seconds})
+
+    def change_secret(self, secret_key: str) -> None:
+        """From now on the account's secret is another, and tokens of `credentials` are bad ones."""
+        self._control("POST", "state", {"secret_key": secret_key})
+
+    def state(self) -> dict[str, Any]:
+        """throttle, frozen, skew_s."""
+        return self._control("GET", "state")
+
     def read(self, bucket: str, key: str) -> bytes | None:
         """The stored bytes; None: no such object."""
         connection = HTTPConnection(_LOOPBACK, self.port)
@@ -79,7 +114,7 @@ class Sandbox:
             connection.close()
 
     def _control(self, method: str, name: str, content: object = None) -> dict[str, Any]:
-        connection = HTTPConnection(_LOOPBACK, self.port)
+        connection = HTTPConnection(_LOOPBACK, self.port, timeout=60)
         try:
             connection.request(method, f"/_control/{name}", None if content is None else json.dumps(content))
             reply = connection.getresponse()
@@ -99,8 +134,19 @@ def running_sandbox(
     credentials: Credentials = CREDENTIALS,
     faults: Sequence[Fault] = (),
     prefetch_reply: PrefetchReply = "empty",
+    io_domains: Sequence[str] = (),
+    ttl_s: float = 86400,
+    other_region: bool = False,
+    throttle: Throttle | None = None,
+    frozen: bool = False,
+    skew_s: float = 0.0,
+    pass_through: bool = False,
+    async_workers: int = 2,
 ) -> Iterator[Sandbox]:
-    """A sandbox on loopback that keeps its objects in `root`. `origins`: bucket to mirror source, or None."""
+    """A sandbox on loopback that keeps its objects in `root`. `origins`: bucket to mirror source, or None.
+
+    The rest are the fields of mirrord.sandbox.serve.Sandbox.
+    """
     settings = _Settings(
         root=root,
         origins=origins,
@@ -108,6 +154,14 @@ def running_sandbox(
         faults=faults,
         prefetch_reply=prefetch_reply,
         seed=0,
+        io_domains=io_domains,
+        ttl_s=ttl_s,
+        other_region=other_region,
+        throttle=throttle,
+        frozen=frozen,
+        skew_s=skew_s,
+        pass_through=pass_through,
+        async_workers=async_workers,
     )
     with _in_thread(lambda: _running(settings, _LOOPBACK, port), "sandbox") as url:
         yield Sandbox(url, root, credentials)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mirrord.sandbox.faults import Fault
     from mirrord.sandbox.operations import PrefetchReply
     from mirrord.sandbox.serve import Sandbox
+    from mirrord.sandbox.throttle import Throttle
 
 _SERVICES = ("uc", "io", "rs", "rsf", "api", "fusion")
 
@@ -43,24 +44,42 @@ def sandbox(  # noqa: PLR0917 - an option each
         list[str] | None,
         typer.Option(
             metavar="OPERATION:STATUS[:PROBABILITY]",
-            help="Let calls fail, e.g. prefetch:478:0.1; `drop` or `stale` in place of a status. Repeatable.",
+            help="Let calls fail, like prefetch:478:0.1; the status can be drop, cut, html or stale. Repeatable.",
         ),
     ] = None,
     prefetch_reply: Annotated[
         str, typer.Option(metavar="empty|object", help="What a prefetch answers on success.")
     ] = "empty",
+    throttle: Annotated[
+        str | None,
+        typer.Option(metavar="N[:STATUS]", help="Refuse pulls beyond N per second with STATUS, else 573."),
+    ] = None,
+    io_domain: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST:PORT", help="Discovery names this for pulls, not --listen. Repeatable, in order."),
+    ] = None,
+    skew: Annotated[float, typer.Option(metavar="SECONDS", help="Put the server's clock ahead by so much.")] = 0.0,
+    frozen: Annotated[bool, typer.Option("--frozen", help="Answer every signed call with 419.")] = False,
 ) -> None:
     """Run a local Kodo and print a config to use with it; it ends on SIGINT or SIGTERM."""
     from mirrord.kodo.auth import Credentials
     from mirrord.sandbox.serve import Sandbox
 
-    host, port = _address(listen)
+    host, port = _address(listen, "--listen")
+    for domain in io_domain or []:
+        _address(domain, "--io-domain")
+    if not abs(skew) <= 1e9:
+        raise typer.BadParameter(f"a clock is not {skew} s ahead", param_hint="--skew")
     kodo = Sandbox(
         root=Path(tempfile.gettempdir()) if root is None else root.absolute(),
         origins=dict(_origin(text) for text in origin),
         credentials=Credentials(access_key, secret_key),
         faults=[_fault(text) for text in fault or []],
         prefetch_reply=_one_of_two(prefetch_reply),
+        throttle=None if throttle is None else _throttle(throttle),
+        io_domains=io_domain or [],
+        skew_s=skew,
+        frozen=frozen,
     )
     asyncio.run(_serve(kodo, host, port, temporary=root is None))
 
@@ -96,10 +115,10 @@ def _fail(sentence: str) -> NoReturn:
     raise typer.Exit(1)
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str, option: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not host or not port.isdecimal() or int(port) > 65535:
-        raise typer.BadParameter(f"{text!r} is not HOST:PORT", param_hint="--listen")
+        raise typer.BadParameter(f"{text!r} is not HOST:PORT", param_hint=option)
     return host.strip("[]"), int(port)
 
 
@@ -119,6 +138,15 @@ def _fault(text: str) -> "Fault":
         raise typer.BadParameter(str(exc), param_hint="--fault") from exc
 
 
+def _throttle(text: str) -> "Throttle":
+    from mirrord.sandbox.throttle import parse_throttle
+
+    try:
+        return parse_throttle(text)
+    except ValueError as exc:
+        raise typer.BadParameter(str(exc), param_hint="--throttle") from exc
+
+
 def _show(call: "Call") -> None:
     took_ms = (call.ended - call.started) * 1000
     status = "dropped" if call.status is None else call.status
@@ -132,13 +160,14 @@ def _show(call: "Call") -> None:
 
 def _config(kodo: "Sandbox", url: str) -> str:
     """Settings for `mirrord run -c`, complete but for what only the user knows."""
+    pinned = [service for service in _SERVICES if service != "io" or not kodo.io_domains]  # those are to be discovered
     lines = [
         "[kodo]",
         f"access_key = {_toml(kodo.credentials.access_key)}",
         f"secret_key = {_toml(kodo.credentials.secret_key)}",
         "",
         "[kodo.hosts]",
-        *(f"{service} = {_toml(url)}" for service in _SERVICES),
+        *(f"{service} = {_toml(url)}" for service in pinned),
         "",
         "[journal]",
         f"url = {_toml(f'sqlite:///{kodo.root}/journal.db')}",

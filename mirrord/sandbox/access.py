@@ -1,5 +1,6 @@
 """A request as it came over the wire: whether its token is right."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
@@ -7,10 +8,13 @@ from aiohttp import web
 from mirrord.kodo.auth import Credentials, qbox, qiniu, same_token
 from mirrord.sandbox.reply import Refused
 
+SCHEMES = ("QBox", "Qiniu")
 _SKEW = timedelta(minutes=15)
 
 
-def admit(credentials: Credentials, request: web.Request, body: bytes, now: datetime) -> None:
+def admit(
+    credentials: Credentials, request: web.Request, body: bytes, now: datetime, schemes: Collection[str] = SCHEMES
+) -> None:
     """Raise Refused unless the request is signed with `credentials`: 401, or 403 when signed at another time.
 
     The date counts where it is signed: whether Kodo heeds it next to a QBox token is not known.
@@ -18,13 +22,13 @@ def admit(credentials: Credentials, request: web.Request, body: bytes, now: date
     given = request.headers.get("Authorization", "")
     scheme = given.partition(" ")[0]
     target = request.raw_path
+    if scheme not in schemes:
+        raise Refused(401)
     if scheme == "QBox":
         expected = qbox(credentials, target, body, request.headers.get("Content-Type"))
-    elif scheme == "Qiniu":
+    else:
         host = request.headers.get("Host", "")
         expected = qiniu(credentials, request.method, target, host, request.headers, body)
-    else:
-        raise Refused(401)
     if not same_token(given, expected):
         raise Refused(401)
     date = request.headers.get("X-Qiniu-Date")

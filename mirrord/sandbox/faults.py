@@ -1,28 +1,45 @@
 """Rules of what shall go wrong, and which of them a call meets."""
 
+import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fnmatch import fnmatchcase
+
+from mirrord.sandbox.given import Kinds, checked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """One rule. Without status, drop or stale it only delays. Raises ValueError when it makes no sense."""
+    """One rule. One that says nothing of how the call fails lets it go on: later, or otherwise marked.
+
+    Raises ValueError when it makes no sense.
+    """
 
     operation: str = "*"
-    """prefetch, fetch, glb-fetch, stat, delete, batch, list, bucket-info, query or download; "*" is any."""
+    """prefetch, fetch, glb-fetch, async-fetch, async-wait, async-pull, stat, delete, batch, list, bucket-info,
+    query or download; "*" is any. async-pull is the work behind async-fetch: nobody hears how it ends.
+    """
     key: str = "*"
     """A glob, as the shell has it; a call without a key has the empty one."""
     status: int | None = None
     error: str | None = None
     """The text that goes with `status`; None: the usual one."""
     delay_s: float = 0.0
+    """Wait before anything is done, but a pull counts as running from then on."""
+    hold_s: float = 0.0
+    """Wait with the origin's bytes in hand, before they are stored: what comes in meanwhile, they replace."""
     drop: bool = False
     """End the connection without an answer."""
+    cut: bool = False
+    """Reset the connection in the middle of the reply's body."""
+    html: bool = False
+    """Fail with a page, as a proxy does, instead of JSON; without `status` a page that says 200."""
+    headers: Mapping[str, str | None] = field(default_factory=dict)
+    """Put into the reply, or with None taken out of it; X-Reqid and X-Log too. By itself it lets the call succeed."""
     stale: bool = False
     """Pull, answer 200, but store the old bytes anew. A key without old bytes gets the new ones."""
     after: bool = False
-    """Status and drop come when the work is done: it happened, but the caller cannot know."""
+    """The call fails when the work is done: it happened, but the caller cannot know."""
     probability: float = 1.0
     times: int | None = None
     """How often it happens; None: for ever."""
@@ -32,26 +49,41 @@ class Fault:
             raise ValueError(f"status {self.status} is not an HTTP status that could end a call")
         if not 0 <= self.probability <= 1:
             raise ValueError(f"probability {self.probability} is not between 0 and 1")
-        if self.delay_s < 0 or (self.times is not None and self.times < 1):
-            raise ValueError("delay_s must not be negative, times must be at least 1")
+        if min(self.delay_s, self.hold_s) < 0 or (self.times is not None and self.times < 1):
+            raise ValueError("delay_s and hold_s must not be negative, times must be at least 1")
+        for name, value in self.headers.items():
+            if not _HEADER_NAME.fullmatch(name) or (value is not None and not _HEADER_VALUE.fullmatch(value)):
+                raise ValueError(f"a fault has no header like {name}: {value}")
+
+    @property
+    def fails(self) -> bool:
+        """Whether the caller gets something else than the call's own answer."""
+        return self.status is not None or self.drop or self.cut or self.html
 
 
-_KINDS: Mapping[str, tuple[type, ...]] = {
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
+_KINDS: Kinds = {
     "operation": (str,),
     "key": (str,),
     "status": (int, type(None)),
     "error": (str, type(None)),
     "delay_s": (int, float),
+    "hold_s": (int, float),
     "drop": (bool,),
+    "cut": (bool,),
+    "html": (bool,),
+    "headers": (dict,),
     "stale": (bool,),
     "after": (bool,),
     "probability": (int, float),
     "times": (int, type(None)),
 }
+_WORDS = ("drop", "stale", "cut", "html")
 
 
 def parse_fault(text: str) -> Fault:
-    """A rule from `operation:status[:probability]`; `drop` and `stale` stand where a status can.
+    """A rule from `operation:status[:probability]`; `drop`, `cut`, `html` and `stale` stand where a status can.
 
     Raises ValueError.
     """
@@ -59,13 +91,15 @@ def parse_fault(text: str) -> Fault:
     what, _, chance = rest.partition(":")
     try:
         probability = float(chance) if chance else 1.0
-        status = None if what in {"drop", "stale"} else int(what)
+        status = None if what in _WORDS else int(what)
     except ValueError as exc:
         raise ValueError(f"{text!r} is not operation:status[:probability], like prefetch:478:0.1") from exc
     return Fault(
         operation=operation,
         status=status,
         drop=what == "drop",
+        cut=what == "cut",
+        html=what == "html",
         stale=what == "stale",
         probability=probability,
     )
@@ -73,13 +107,10 @@ def parse_fault(text: str) -> Fault:
 
 def fault_from(fields: object) -> Fault:
     """A rule from a JSON object with the fields of Fault; raises ValueError."""
-    if not isinstance(fields, dict):
-        raise ValueError("a fault is a JSON object")  # noqa: TRY004 - people's typing, not a bug
-    for name, value in fields.items():
-        kinds = _KINDS.get(name, ())
-        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
-            raise ValueError(f"a fault has no {name} like {value!r}; it knows {', '.join(_KINDS)}")
-    return Fault(**fields)
+    given = checked(fields, _KINDS, "fault")
+    if not all(isinstance(value, str | None) for value in given.get("headers", {}).values()):
+        raise ValueError("a fault has headers that are text, or null to take them out")
+    return Fault(**given)
 
 
 class Faults:

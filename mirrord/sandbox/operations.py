@@ -11,15 +11,14 @@ import orjson
 from aiohttp import web
 
 from mirrord.kodo.entry import decode_entry, decode_url, origin_url
-from mirrord.sandbox.pull import Spider
+from mirrord.sandbox.discovery import REGION, Discovery
+from mirrord.sandbox.pull import Pulls, Wanted
+from mirrord.sandbox.queue import Order, Queue
 from mirrord.sandbox.reply import Refused, empty_reply, json_reply
 from mirrord.sandbox.store import Store, Stored, folded, past
 
 PrefetchReply = Literal["empty", "object"]
 """Kodo's documents show an empty reply to a prefetch, its current SDK tests expect an object."""
-
-_REGION = "z0"
-_SERVICES = ("io", "io_src", "up", "rs", "rsf", "api", "uc", "s3")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,8 +32,12 @@ class Asked:
     params: Sequence[tuple[str, str]] = ()
     """Of the query, then of the form."""
     host: str = ""
+    reqid: str = ""
+    order: Order | None = None
+    """The body of an async fetch."""
     stale: bool = False
-    """A pull shall store the old bytes anew."""
+    hold_s: float = 0.0
+    """How a pull shall go wrong, see mirrord.sandbox.faults."""
 
     def param(self, name: str) -> str:
         return dict(self.params).get(name, "")
@@ -51,16 +54,21 @@ class Operations:
 
     def __init__(
         self,
+        *,
         store: Store,
-        spider: Spider,
+        pulls: Pulls,
+        queue: Queue,
         origins: Mapping[str, str | None],
         access_key: str,
+        discovery: Discovery,
         prefetch_reply: PrefetchReply = "empty",
     ) -> None:
         self._store = store
-        self._spider = spider
+        self._pulls = pulls
+        self._queue = queue
         self._origins = origins
         self._access_key = access_key
+        self._discovery = discovery
         self._prefetch_reply = prefetch_reply
 
     def existing(self, bucket: str) -> str:
@@ -82,6 +90,16 @@ class Operations:
     async def glb_fetch(self, asked: Asked) -> web.StreamResponse:
         stored = await self._fetch(asked)
         return json_reply({"hash": stored.hash, "key": stored.key})
+
+    async def async_fetch(self, asked: Asked) -> web.StreamResponse:
+        if asked.order is None:
+            raise Refused(400)
+        return self._queued(self._queue.put(asked.order, asked.reqid))
+
+    async def async_wait(self, asked: Asked) -> web.StreamResponse:
+        if not asked.param("id"):
+            raise Refused(400)
+        return self._queued(asked.param("id"))
 
     async def stat(self, asked: Asked) -> web.StreamResponse:
         return json_reply(_described(self._find(asked.bucket, asked.named())))
@@ -120,18 +138,15 @@ class Operations:
         if not asked.bucket:
             raise Refused(400)
         source = self._origins[asked.bucket] or ""
-        return json_reply(
-            {"source": source, "host": "", "expires": 0, "private": 0, "region": _REGION, "zone": _REGION}
-        )
+        return json_reply({"source": source, "host": "", "expires": 0, "private": 0, "region": REGION, "zone": REGION})
 
     async def query(self, asked: Asked) -> web.StreamResponse:
-        """Where the services are: all here, under the name by which the caller found this one."""
+        """Where the services are: here, under the name by which the caller found this one, if not told otherwise."""
         if asked.param("ak") != self._access_key:
             raise Refused(401, "app/accesskey is not found")
         if not asked.bucket:
             raise Refused(400)
-        here = {name: {"domains": [asked.host]} for name in _SERVICES}
-        return json_reply({"hosts": [{"region": _REGION, "ttl": 86400, **here}]})
+        return json_reply({"hosts": self._discovery.hosts(asked.host)})
 
     async def _fetch(self, asked: Asked) -> Stored:
         try:
@@ -142,13 +157,12 @@ class Operations:
         return await self._pull(asked, url, host)
 
     async def _pull(self, asked: Asked, url: str, host: str | None) -> Stored:
-        with self._store.draft() as draft:
-            mime_type = await self._spider.pull(url, draft, host)
-            # Looked up only now: the last pull to finish wins, as in Kodo.
-            old = None if asked.key is None else self._store.find(asked.bucket, asked.key)
-            if asked.stale and old is not None:
-                return self._store.touch(old)
-            return self._store.keep(asked.bucket, asked.key, draft, mime_type)
+        return await self._pulls.pull(
+            Wanted(bucket=asked.bucket, key=asked.key, urls=[url], host=host, stale=asked.stale, hold_s=asked.hold_s)
+        )
+
+    def _queued(self, id_: str) -> web.StreamResponse:
+        return json_reply({"id": id_, "wait": self._queue.wait(id_)})
 
     def _find(self, bucket: str, key: str) -> Stored:
         stored = self._store.find(bucket, key)

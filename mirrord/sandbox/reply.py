@@ -1,9 +1,11 @@
 """What the sandbox answers with: JSON, refusals, request ids, bytes from a file."""
 
 import os
-import time
+import socket
+import struct
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from html import escape
 from http import HTTPStatus
 from typing import BinaryIO
 
@@ -18,6 +20,9 @@ TEXTS = {
     401: "bad token",
     403: "permission denied",
     404: "no such resource",
+    406: "checksum mismatch",
+    419: "account is frozen",
+    429: "too many requests",
     478: "httpGet url failed: E502",
     503: "service unavailable",
     504: "gateway timeout",
@@ -25,6 +30,7 @@ TEXTS = {
     599: "server operation failed",
     608: "file modified",
     612: "no such file or directory",
+    614: "file exists",
     631: "no such bucket",
     640: "invalid marker",
 }
@@ -32,11 +38,23 @@ TEXTS = {
 
 
 class Refused(Exception):
-    """The request ends here, with this status and text."""
+    """The request ends here, with this status and text; with `page` as HTML instead of the usual JSON."""
 
-    def __init__(self, status: int, error: str | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        error: str | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        page: bytes | None = None,
+        log: str | None = None,
+    ) -> None:
         self.status = status
         self.error = error or TEXTS.get(status, f"sandbox says {status}")
+        self.headers = headers or {}
+        self.page = page
+        self.log = log
+        """What X-Log says; None: the usual."""
         super().__init__(f"{status} {self.error}")
 
 
@@ -52,7 +70,20 @@ def empty_reply() -> web.Response:
 
 
 def refusal(refused: Refused) -> web.Response:
-    return json_reply({"error": refused.error}, refused.status)
+    if refused.page is None:
+        reply = json_reply({"error": refused.error}, refused.status)
+    else:
+        reply = web.Response(
+            body=refused.page, status=refused.status, reason=_reason(refused.status), content_type="text/html"
+        )
+    reply.headers.update(refused.headers)
+    return reply
+
+
+def page(status: int, text: str) -> bytes:
+    """What a proxy shows people in place of what they asked for."""
+    title = f"{status} {escape(text)}"
+    return f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\r\n".encode()
 
 
 async def send_file(request: web.Request, file: BinaryIO, headers: Mapping[str, str]) -> web.StreamResponse:
@@ -80,15 +111,32 @@ def drop(request: web.Request) -> None:
         request.transport.abort()
 
 
-class Reqids:
-    """Request ids as Kodo makes them: process and nanoseconds, never the same twice."""
+async def cut_short(request: web.Request, reply: web.Response) -> web.StreamResponse:
+    """Send the reply's head and half of its body, then reset the connection; an empty body counts as `{}`."""
+    body = bytes(reply.body) if isinstance(reply.body, bytes) and reply.body else b"{}"
+    begun = web.StreamResponse(status=reply.status, reason=reply.reason, headers=reply.headers)
+    begun.content_length = len(body)
+    await begun.prepare(request)
+    await begun.write(body[: len(body) // 2])
+    if request.transport is not None:
+        connected = request.transport.get_extra_info("socket")
+        connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # RST in place of FIN
+    drop(request)
+    return begun
 
-    def __init__(self) -> None:
+
+class Reqids:
+    """Request ids as Kodo makes them: process and nanoseconds, never the same twice while the clock goes on."""
+
+    def __init__(self, now_ns: Callable[[], int]) -> None:
         self._process = os.getpid().to_bytes(4, "little")
+        self._now_ns = now_ns
         self._last_ns = 0
 
     def next(self) -> str:
-        self._last_ns = max(self._last_ns + 1, time.time_ns())
+        now_ns = self._now_ns()
+        went_back = self._last_ns - now_ns > 1_000_000_000  # the clock was put back: what was given counts no more
+        self._last_ns = now_ns if went_back else max(self._last_ns + 1, now_ns)
         return urlsafe_b64encode(self._process + self._last_ns.to_bytes(8, "little")).decode()
 
 

@@ -11,11 +11,15 @@ from aiohttp import web
 from mirrord.kodo.auth import Credentials
 from mirrord.sandbox.app import Kodo
 from mirrord.sandbox.calls import Call, Calls
+from mirrord.sandbox.conditions import Conditions, State
+from mirrord.sandbox.discovery import Discovery
 from mirrord.sandbox.faults import Fault, Faults
 from mirrord.sandbox.operations import Operations, PrefetchReply
 from mirrord.sandbox.origin import Origin
-from mirrord.sandbox.pull import spider
+from mirrord.sandbox.pull import Pulls, spider
+from mirrord.sandbox.queue import Queue
 from mirrord.sandbox.store import Store
+from mirrord.sandbox.throttle import Throttle
 
 _LONGEST_TARGET_BYTES = 256 * 1024  # a key of thousands of characters, in base64 or percent-encoded
 
@@ -32,6 +36,18 @@ class Sandbox:
     prefetch_reply: PrefetchReply = "empty"
     seed: int | None = None
     """Makes the faults' dice repeatable."""
+    io_domains: Sequence[str] = ()
+    ttl_s: float = 86400
+    other_region: bool = False
+    """What discovery says: see mirrord.sandbox.discovery."""
+    throttle: Throttle | None = None
+    frozen: bool = False
+    skew_s: float = 0.0
+    """What holds at first: see mirrord.sandbox.conditions."""
+    pass_through: bool = False
+    """An origin's own trouble reaches the caller as it is, instead of as 478."""
+    async_workers: int = 2
+    """How many pulls in the background run at once."""
 
 
 @asynccontextmanager
@@ -62,27 +78,39 @@ async def running(
 
     Raises OSError when the port is taken, StoreUnavailable when the directory is.
     """
-    store = Store(sandbox.root)
+    conditions = Conditions(
+        sandbox.credentials.access_key,
+        State(
+            secret_key=sandbox.credentials.secret_key,
+            throttle=sandbox.throttle,
+            frozen=sandbox.frozen,
+            skew_s=sandbox.skew_s,
+        ),
+    )
+    store = Store(sandbox.root, conditions.now_ns)
     try:
-        async with spider() as pulling:
-            kodo = Kodo(
-                operations=Operations(
-                    store,
-                    pulling,
-                    sandbox.origins,
-                    sandbox.credentials.access_key,
-                    sandbox.prefetch_reply,
-                ),
-                store=store,
-                credentials=sandbox.credentials,
-                faults=Faults(random.Random(sandbox.seed).random, sandbox.faults),  # noqa: S311 - dice
-                calls=Calls(),
-                on_call=on_call,
-            )
+        async with spider(pass_through=sandbox.pass_through) as asking:
+            kodo = _kodo(sandbox, store, Pulls(store, asking), conditions, Calls(on_call=on_call))
             async with listening(kodo.application(), host, port) as url:
                 yield url
     finally:
         store.close()
+
+
+def _kodo(sandbox: Sandbox, store: Store, pulls: Pulls, conditions: Conditions, calls: Calls) -> Kodo:
+    faults = Faults(random.Random(sandbox.seed).random, sandbox.faults)  # noqa: S311 - dice
+    queue = Queue(pulls=pulls, store=store, faults=faults, calls=calls, workers=sandbox.async_workers)
+    discovery = Discovery(io_domains=sandbox.io_domains, ttl_s=sandbox.ttl_s, other_region=sandbox.other_region)
+    operations = Operations(
+        store=store,
+        pulls=pulls,
+        queue=queue,
+        origins=sandbox.origins,
+        access_key=sandbox.credentials.access_key,
+        discovery=discovery,
+        prefetch_reply=sandbox.prefetch_reply,
+    )
+    return Kodo(operations=operations, queue=queue, store=store, conditions=conditions, faults=faults, calls=calls)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import file_digest, md5
 from pathlib import Path
 from typing import BinaryIO
 
@@ -53,6 +54,11 @@ class Draft:
         while rest:
             rest = rest[self._file.write(rest) :]
         self.etag.update(chunk)
+
+    def md5(self) -> str:
+        """Of what came so far, in hex."""
+        with self.path.open("rb") as file:
+            return file_digest(file, lambda: md5(usedforsecurity=False)).hexdigest()
 
     def close(self) -> None:
         self._file.close()

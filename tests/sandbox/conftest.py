@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from mirrord.kodo.auth import FORM, Credentials, qbox, qiniu
+from mirrord.kodo.auth import FORM, JSON, Credentials, qbox, qiniu
 from mirrord.kodo.entry import encode_entry
 from tests.servers import Sandbox, running_app, running_sandbox
 
@@ -130,6 +130,14 @@ class Caller:
 
     def prefetch(self, key: str | None, bucket: str = "docs") -> Answer:
         return self.ask("POST", f"/prefetch/{encode_entry(bucket, key)}")
+
+    def fetch_later(self, url: str, key: str | None = None, bucket: str = "docs", **more: Any) -> Answer:
+        """An async fetch; `more`: other fields of its body."""
+        fields = {"url": url, "bucket": bucket} | ({} if key is None else {"key": key}) | more
+        return self.ask("POST", "/sisyphus/fetch", json.dumps(fields).encode(), {"Content-Type": JSON}, "Qiniu")
+
+    def wait(self, id_: str) -> Answer:
+        return self.ask("GET", f"/sisyphus/fetch?id={id_}", scheme="Qiniu")
 
     def stat(self, key: str, bucket: str = "docs") -> Answer:
         return self.ask("GET", f"/stat/{encode_entry(bucket, key)}")

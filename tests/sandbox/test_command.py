@@ -7,6 +7,8 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,7 +36,7 @@ def running(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], dict[str, 
             if line.startswith("path ="):
                 break
         config = tomllib.loads("".join(printed))
-        port = urlsplit(config["kodo"]["hosts"]["io"]).port
+        port = urlsplit(config["kodo"]["hosts"]["uc"]).port
         assert port is not None
         credentials = Credentials(config["kodo"]["access_key"], config["kodo"]["secret_key"])
         try:
@@ -122,6 +124,30 @@ def test_faults_are_given_on_the_command_line(origin: ScriptedOrigin) -> None:
         assert (caller.prefetch("a").status, caller.stat("a").status) == (573, 599)
 
 
+def test_a_bad_day_is_given_on_the_command_line(origin: ScriptedOrigin) -> None:
+    origin.page("/a", b"hello")
+
+    with running("--origin", f"docs={origin.url}", "--throttle", "0.0001:429", "--skew", "-3600") as (_, _, caller):
+        answers = [caller.prefetch("a") for _ in range(2)]
+    with running("--origin", "docs=", "--frozen") as (_, _, caller):
+        frozen = caller.stat("a").status
+
+    behind = datetime.now(UTC) - parsedate_to_datetime(answers[0].headers["Date"])
+    assert [answer.status for answer in answers] == [200, 429]
+    assert timedelta(minutes=59) < behind < timedelta(minutes=61)
+    assert frozen == 419
+
+
+def test_io_domains_are_left_to_discovery() -> None:
+    domains = ["127.0.0.1:9", "127.0.0.1:7"]
+
+    with running("--origin", "docs=", "--io-domain", domains[0], "--io-domain", domains[1]) as (_, config, caller):
+        found = caller.ask("GET", "/v4/query?ak=sandbox-access-key&bucket=docs", authorization="")
+
+    assert set(config["kodo"]["hosts"]) == {"uc", "rs", "rsf", "api", "fusion"}
+    assert found.json["hosts"][0]["io"] == {"domains": domains}
+
+
 def test_a_taken_port_is_one_line_and_exit_1(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         listen = f"127.0.0.1:{taken.getsockname()[1]}"
@@ -158,6 +184,9 @@ def test_a_root_that_cannot_be_used_is_one_line_and_exit_1(tmp_path: Path) -> No
         pytest.param(["--origin", "docs=", "--listen", "127.0.0.1:99999"], id="no-port"),
         pytest.param(["--origin", "docs=", "--fault", "prefetch:often"], id="no-fault"),
         pytest.param(["--origin", "docs=", "--prefetch-reply", "full"], id="no-reply"),
+        pytest.param(["--origin", "docs=", "--throttle", "50:often"], id="no-throttle"),
+        pytest.param(["--origin", "docs=", "--io-domain", "io.example.com"], id="no-domain"),
+        pytest.param(["--origin", "docs=", "--skew", "nan"], id="no-time"),
     ],
 )
 def test_wrong_usage_is_exit_2(arguments: list[str]) -> None:

@@ -17,6 +17,8 @@ def drawn(faults: Faults, *calls: tuple[str, str | None]) -> list[int | None]:
         ("stat:599", Fault(operation="stat", status=599)),
         ("*:drop:0.5", Fault(drop=True, probability=0.5)),
         ("prefetch:stale", Fault(operation="prefetch", stale=True)),
+        ("prefetch:cut", Fault(operation="prefetch", cut=True)),
+        ("list:html:0.5", Fault(operation="list", html=True, probability=0.5)),
     ],
 )
 def test_a_rule_is_written_in_one_word(text: str, rule: Fault) -> None:
@@ -38,11 +40,31 @@ def test_what_is_no_rule_is_refused(text: str) -> None:
         pytest.param({"delay_s": -1}, id="before-it-was-asked"),
         pytest.param({"bucket": "docs"}, id="unknown"),
         pytest.param("prefetch", id="no-object"),
+        pytest.param({"hold_s": -1}, id="held-backwards"),
+        pytest.param({"headers": {"X-Log": 1}}, id="number-for-header"),
+        pytest.param({"headers": {"X Log": "a"}}, id="header-with-a-blank"),
+        pytest.param({"headers": {"X-Log": "a\r\nb: c"}}, id="header-of-two-lines"),
     ],
 )
 def test_json_that_is_no_rule_is_refused(fields: object) -> None:
     with pytest.raises(ValueError, match=r"a fault|at least 1"):
         fault_from(fields)
+
+
+@pytest.mark.parametrize(
+    ("rule", "fails"),
+    [
+        pytest.param(Fault(delay_s=1, hold_s=1), False, id="late"),
+        pytest.param(Fault(stale=True), False, id="stale"),
+        pytest.param(Fault(headers={"X-Reqid": None}), False, id="marked"),
+        pytest.param(Fault(status=200), True, id="status"),
+        pytest.param(Fault(html=True), True, id="page"),
+        pytest.param(Fault(cut=True), True, id="cut"),
+        pytest.param(Fault(drop=True), True, id="drop"),
+    ],
+)
+def test_a_rule_fails_the_call_or_only_bends_it(rule: Fault, fails: bool) -> None:
+    assert rule.fails is fails
 
 
 def test_the_first_rule_that_matches_is_met_until_it_is_used_up() -> None:
