@@ -1,106 +1,228 @@
-"""A reply of Kodo to what it means for the key: one table, every number with its source.
+"""A reply of Kodo to what it means for the key, whose fault that is, and how to say it to a person.
 
-Sources: "seed" is Qiniu's prefetch and fetch documents; "codes" Qiniu's table of status codes (codes.md);
-"sdk" what the official Go, Python and Rust SDKs retry; "errors" Qiniu's error page (2024-12-10).
-Integers throughout: `http.HTTPStatus` knows none of 298, 478, 573, 599, 6xx.
+The table is in `statuses.py`. Here are the cases where the status alone does not tell: who really answered,
+and what was asked.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from types import MappingProxyType
-from typing import assert_never
 
-from mirrord.model.attempt import Fault, Operation, Outcome, Reply, Silence, Verdict
+from mirrord.decisions.statuses import (
+    ACCOUNT,
+    ADVICE,
+    AWAY,
+    CLOCK_ADVICE,
+    KEY_ADVICE,
+    ORIGIN,
+    REFRESHED,
+    REFUSED,
+    REMOVED,
+    SERVICE,
+    SILENCES,
+    STATUSES,
+    SUPPORT_ADVICE,
+    THROTTLED,
+    Meaning,
+    meaning_of,
+)
+from mirrord.model.attempt import PULLS, Content, Fault, Operation, Outcome, Reply, Verdict
 
-_KEY = Verdict(outcome=Outcome.REFUSED, fault=Fault.KEY)
-_ACCOUNT = Verdict(outcome=Outcome.REFUSED, fault=Fault.ACCOUNT, counts=False)
-_SERVICE = Verdict(outcome=Outcome.UNAVAILABLE, fault=Fault.SERVICE)
-_THROTTLED = Verdict(outcome=Outcome.THROTTLED, fault=Fault.SERVICE, counts=False)
-_NO_ANSWER = Verdict(outcome=Outcome.UNAVAILABLE, fault=Fault.SERVICE, counts=False)
-_ORIGIN = Verdict(outcome=Outcome.ORIGIN_FAILING, fault=Fault.ORIGIN)
-_MISSING = Verdict(outcome=Outcome.ORIGIN_MISSING, fault=Fault.KEY)
-_TIMED_OUT = Verdict(outcome=Outcome.TIMED_OUT, fault=Fault.KEY)
+__all__ = ["ADVICE", "FAILURES", "NOT_KODO", "NOT_OURS", "advice", "is_clock_wrong", "judge", "wording"]
 
 FAILURES: Mapping[int, Verdict] = MappingProxyType(
-    {
-        400: _KEY,  # seed: malformed request; a bad entry or a key that is not UTF-8
-        401: _ACCOUNT,  # seed: credentials invalid
-        403: _ACCOUNT,  # errors: no permission, or the clock is more than 15 min off
-        404: _MISSING,  # seed: the origin has no such resource
-        405: _KEY,  # codes: wrong method
-        408: _ORIGIN,  # the origin's own: it, or a proxy before it, did not wait
-        413: _KEY,  # errors: too large
-        419: _ACCOUNT,  # codes: account frozen
-        429: _THROTTLED,
-        425: _ORIGIN,
-        478: _ORIGIN,  # seed: the origin answered neither 200 nor 404
-        499: _ORIGIN,  # the origin's proxy: somebody hung up
-        500: _SERVICE,
-        501: _KEY,
-        502: _SERVICE,
-        503: _SERVICE,  # codes: service unavailable
-        504: _TIMED_OUT,  # codes: server-side timeout, the usual end of a big synchronous pull
-        509: _THROTTLED,  # sdk: bandwidth class
-        571: _THROTTLED,  # sdk: rate class
-        573: _THROTTLED,  # errors: one resource asked for too often
-        579: _KEY,  # codes: callback failed, which a pull has none of
-        599: _SERVICE,  # seed: server operation failed; Qiniu wants the whole error with all headers
-        608: _KEY,  # codes: content was modified
-        612: _KEY,  # codes: missing or deleted; for a delete that is success, see below
-        614: _KEY,
-        616: _KEY,
-        618: _KEY,
-        630: _KEY,
-        631: _ACCOUNT,  # codes: no such bucket
-        632: _KEY,
-        640: _KEY,
-        701: _KEY,
-    }
+    {status: meaning.verdict for status, meaning in STATUSES.items() if meaning.verdict.fault is not None}
 )
-
-ADVICE: Mapping[int, str] = MappingProxyType(
-    {
-        401: "check access_key and the secret key: Kodo does not know this pair",
-        403: "check that the key pair may change this bucket, and that this machine's clock is right",
-        419: "Qiniu has frozen the account: settle that with Qiniu",
-        631: "check the bucket's name: Kodo has no such bucket",
-    }
-)
-"""What a person has to do before the mirror can go on."""
+"""The table's failures, for calls that change nothing: those have no Operation."""
 
 NOT_KODO = "the answer has neither X-Reqid nor X-Log, so it did not come from Kodo"
+"""For calls that change nothing."""
 
 NOT_OURS = "the object in the bucket is not the one that was put there from here: it is left alone"
 """608 of a conditional delete."""
 
+SKEW_MOST = timedelta(minutes=14)
+"""Kodo allows 15; X-Reqid and Date tell its clock to a second or so."""
+
+_STRANGERS = "the answer did not come from Kodo"  # why not, the reply's own error says
+_NO_WORDS = "no error text in the reply"  # how mirrord.kodo.replies says that there is none
+
+_WAITED_FOR = PULLS - {Operation.ASYNC_FETCH}
+
+_SAID_OF_EVERYTHING = frozenset({200, 401, 403, 407, 451})
+"""What portals, firewalls and proxies say whatever is asked, so that no key is to blame."""
+
+_OF_FETCHING = re.compile(r"httpget|from source|\bE ?[1-5]\d\d\b", re.IGNORECASE)
+"""Kodo's texts for what the origin did: "httpGet url failed: E403", "get image from source failed :E 403"."""
+
+_ORIGIN_SAID_NO = re.compile(r"(?:^|;) *QINIUPROXY:[^;/]*/[45]\d\d", re.IGNORECASE)
+"""In an X-Log like "QINIUPROXY:3/403;gS.h:4;IO:4/403": what the hop that asks the origin was told."""
+
 
 def judge(operation: Operation, reply: Reply) -> Verdict:
-    """What the reply to one attempt of `operation` means."""
+    """What the reply to one attempt of `operation` means. 200 to an asynchronous fetch only means: accepted."""
+    kodos = reply.status == 200 and reply.reqid is not None and reply.content is not Content.FOREIGN
+    if kodos and operation in _WAITED_FOR:
+        return REFRESHED  # as the table would find, too: most answers are this one
+    return _meaning(operation, reply).verdict
+
+
+def wording(operation: Operation, reply: Reply, verdict: Verdict) -> str | None:
+    """What was wrong, in the words of who knows best; None: nothing was."""
+    if verdict.fault is None:
+        return None
+    if is_clock_wrong(operation, reply):
+        return _joined(_clock(reply.skew_s), reply.error)
+    special = _special(operation, reply)
+    if special is not None:
+        return _joined(special.says, reply.error)
     if reply.status is None:
-        return _of_silence(reply.silence)
-    if reply.status == 200 or (operation is Operation.DELETE and reply.status == 612):
-        if reply.reqid is None and reply.xlog is None:
-            return _SERVICE  # hijacked on the way; the Go SDK retries the same
-        return Verdict(outcome=Outcome.REMOVED if operation is Operation.DELETE else Outcome.REFRESHED)
-    known = FAILURES.get(reply.status)
-    if known is not None:
-        return known
-    return _of_class(reply.status)
+        return reply.error or SILENCES[reply.silence].says
+    says = meaning_of(reply.status).says
+    return reply.error if reply.status >= 400 and _has_words(reply) else _joined(says, reply.error)
 
 
-def _of_silence(silence: Silence | None) -> Verdict:
-    match silence:
-        case Silence.TIMED_OUT:
-            return _TIMED_OUT
-        case Silence.CONNECT_FAILED | Silence.BROKEN | None:
-            return _NO_ANSWER
-        case _:
-            assert_never(silence)
+def advice(operation: Operation, reply: Reply, verdict: Verdict) -> str | None:
+    """What a person can do about it, at once for fault ACCOUNT, once given up for others; None: it heals itself."""
+    status = reply.status or 0
+    if verdict.fault is Fault.ACCOUNT:
+        return CLOCK_ADVICE if is_clock_wrong(operation, reply) else ADVICE.get(status, ADVICE[631])
+    if verdict.fault is None or verdict.fault is Fault.SERVICE:
+        return None
+    if verdict.fault is Fault.ORIGIN or verdict.outcome is Outcome.TIMED_OUT:
+        return KEY_ADVICE.get(status, KEY_ADVICE[478 if verdict.fault is Fault.ORIGIN else 504])
+    return KEY_ADVICE.get(status, SUPPORT_ADVICE)
 
 
-def _of_class(status: int) -> Verdict:
-    """The seed: every other status is the origin's own."""
-    if status < 400:
-        return _SERVICE  # a redirect or a 1xx/2xx nobody documents: something sits in between
-    if status < 500 or status >= 600:
-        return _KEY
-    return _SERVICE
+def is_clock_wrong(operation: Operation, reply: Reply) -> bool:
+    """Whether Kodo refuses the call because of this machine's clock: nothing is wrong with the keys then."""
+    if reply.status != 403 or not _is_kodos(reply) or _is_origins_refusal(operation, reply):
+        return False
+    return "skewed" in (reply.error or "").lower() or _is_far_off(reply)
+
+
+def _meaning(operation: Operation, reply: Reply) -> Meaning:
+    if reply.status is None:
+        return SILENCES[reply.silence]
+    return _special(operation, reply) or meaning_of(reply.status)
+
+
+def _special(operation: Operation, reply: Reply) -> Meaning | None:
+    """What the answer means where its status alone does not tell; None: the table knows."""
+    return next((meaning for applies, meaning in _SPECIAL if applies(operation, reply)), None)
+
+
+def _is_kodos(reply: Reply) -> bool:
+    """Kodo marks every answer; Qiniu's Go SDK takes one with neither mark for hijacked."""
+    return reply.reqid is not None or reply.xlog is not None
+
+
+def _has_words(reply: Reply) -> bool:
+    """Whether the error is Kodo's own text; of other bodies it tells at most what they were."""
+    return reply.content is Content.JSON and bool(reply.error) and reply.error != _NO_WORDS
+
+
+def _is_end(operation: Operation, reply: Reply) -> bool:
+    """Whether the answer says that what was asked for is so now."""
+    gone = operation is Operation.DELETE and reply.status == 612 and not _is_about_bucket(operation, reply)
+    return reply.status == 200 or gone
+
+
+def _is_removal(operation: Operation, reply: Reply) -> bool:
+    return operation is Operation.DELETE and _is_end(operation, reply)
+
+
+def _is_unmarked_end(operation: Operation, reply: Reply) -> bool:
+    """X-Log does not help: Qiniu's Python SDK believes no success without X-Reqid."""
+    return _is_end(operation, reply) and reply.reqid is None
+
+
+def _is_page(operation: Operation, reply: Reply) -> bool:
+    return _is_end(operation, reply) and reply.content is Content.FOREIGN
+
+
+def _is_without_task(operation: Operation, reply: Reply) -> bool:
+    return operation is Operation.ASYNC_FETCH and reply.status == 200 and not reply.task
+
+
+def _is_said_of_everything(_: Operation, reply: Reply) -> bool:
+    return not _is_kodos(reply) and reply.status in _SAID_OF_EVERYTHING
+
+
+def _is_unmarked_blame(_: Operation, reply: Reply) -> bool:
+    """Somebody who is not Kodo blames the key, the origin or the account: none of them need be at fault."""
+    verdict = meaning_of(reply.status or 0).verdict
+    return not _is_kodos(reply) and verdict.fault is not Fault.SERVICE and verdict.outcome is not Outcome.TIMED_OUT
+
+
+def _is_about_bucket(_: Operation, reply: Reply) -> bool:
+    return reply.status == 612 and "bucket" in (reply.error or "").lower()
+
+
+def _is_origins_refusal(operation: Operation, reply: Reply) -> bool:
+    """Whether a 401 or 403 came from the origin through Kodo, and says nothing of our own credentials."""
+    if operation not in PULLS or reply.status not in {401, 403}:
+        return False
+    if reply.content is Content.FOREIGN or _ORIGIN_SAID_NO.search(reply.xlog or ""):
+        return True
+    if reply.content is Content.EMPTY:
+        return not (reply.status == 403 and _is_far_off(reply))
+    return not _has_words(reply) or _OF_FETCHING.search(reply.error or "") is not None
+
+
+def _is_far_off(reply: Reply) -> bool:
+    return reply.skew_s is not None and abs(reply.skew_s) > SKEW_MOST.total_seconds()
+
+
+def _is_asked_to_wait(_: Operation, reply: Reply) -> bool:
+    return reply.status == 503 and reply.retry_after_s is not None
+
+
+def _blames_an_origin(operation: Operation, reply: Reply) -> bool:
+    return operation not in PULLS and meaning_of(reply.status or 0).verdict.fault is Fault.ORIGIN
+
+
+def _misses_at_an_origin(operation: Operation, reply: Reply) -> bool:
+    return operation not in PULLS and meaning_of(reply.status or 0).verdict.outcome is Outcome.ORIGIN_MISSING
+
+
+def _is_not_ours(operation: Operation, reply: Reply) -> bool:
+    return operation is Operation.DELETE and reply.status == 608
+
+
+_SPECIAL: tuple[tuple[Callable[[Operation, Reply], bool], Meaning], ...] = (
+    (_is_said_of_everything, Meaning(AWAY, _STRANGERS, "sdk")),
+    (_is_unmarked_end, Meaning(AWAY, _STRANGERS, "sdk")),
+    (_is_page, Meaning(AWAY, "the answer is a page, so that something between here and Kodo gave it", "judgement")),
+    (_is_without_task, Meaning(SERVICE, "Kodo names no task for the asynchronous fetch", "sdk")),
+    (_is_unmarked_blame, Meaning(SERVICE, _STRANGERS, "sdk")),
+    (_is_removal, Meaning(REMOVED, "the bucket does not hold it any more", "codes")),
+    (_is_about_bucket, Meaning(ACCOUNT, "not the object but its bucket is missing", "judgement")),
+    (_is_origins_refusal, Meaning(ORIGIN, "the origin refuses it to Kodo", "seed")),
+    (_is_asked_to_wait, Meaning(THROTTLED, "Kodo asks to wait", "judgement")),
+    (_is_not_ours, Meaning(REFUSED, NOT_OURS, "codes")),
+    (_blames_an_origin, Meaning(SERVICE, "a code of an origin, where none was asked", "judgement")),
+    (_misses_at_an_origin, Meaning(REFUSED, "Kodo does not know what is to be removed", "codes")),
+)
+"""Where the status alone does not tell; the first that applies counts. They are said before the answer's own words."""
+
+
+def _clock(skew_s: float | None) -> str:
+    """`skew_s`: how far Kodo's clock is ahead."""
+    if skew_s is None or abs(skew_s) <= SKEW_MOST.total_seconds():
+        return "Kodo finds this machine's clock more than 15 min off"
+    return f"this machine's clock is {_time(abs(skew_s))} {'ahead of' if skew_s < 0 else 'behind'} Kodo's"
+
+
+def _time(seconds: float) -> str:
+    """Two digits' worth: the larger the error, the less its minutes matter."""
+    if seconds < timedelta(hours=2).total_seconds():
+        return f"{seconds / 60:.0f} min"
+    if seconds < timedelta(days=2).total_seconds():
+        return f"{seconds / 3600:.0f} h"
+    return f"{seconds / 86400:.0f} days"
+
+
+def _joined(first: str, error: str | None) -> str:
+    return f"{first}: {error}" if error else first

@@ -11,7 +11,20 @@ class Operation(StrEnum):
     PREFETCH = "prefetch"
     FETCH = "fetch"
     GLB_FETCH = "glb-fetch"
+    ASYNC_FETCH = "async-fetch"
     DELETE = "delete"
+
+
+PULLS = frozenset({Operation.PREFETCH, Operation.FETCH, Operation.GLB_FETCH, Operation.ASYNC_FETCH})
+"""Those that make Kodo ask the origin, so that an answer may be the origin's own."""
+
+
+class Content(StrEnum):
+    """What the body of an answer was. Kodo says nothing or JSON; a proxy's page is neither."""
+
+    EMPTY = "empty"
+    JSON = "json"
+    FOREIGN = "foreign"
 
 
 class Silence(StrEnum):
@@ -19,6 +32,7 @@ class Silence(StrEnum):
 
     CONNECT_FAILED = "connect-failed"  # name, route, TLS or connect timeout: nothing was asked
     TIMED_OUT = "timed-out"  # asked, no answer in time; the pull may still be running
+    CUT = "cut"  # the same, because the service stopped: nobody else is at fault
     BROKEN = "broken"  # the connection ended, or the answer was not HTTP; what was done is unknown
 
 
@@ -37,6 +51,13 @@ class Reply:
     mime_type: str | None = None
     put_time: int | None = None
     """100 ns ticks since 1970 (Kodo API, "stat"); larger than 2^53, never through a float."""
+    content: Content = Content.EMPTY
+    task: str | None = None
+    """An asynchronous fetch's id."""
+    waiting: int | None = None
+    """How many asynchronous fetches are before that one; negative: it has been tried at least once."""
+    skew_s: float | None = None
+    """How far Kodo's clock is ahead of this machine's, by X-Reqid or Date; best effort."""
     retry_after_s: float | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     duration_s: float = 0.0
