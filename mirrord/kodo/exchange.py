@@ -61,7 +61,15 @@ class Sender(Protocol):
     """What can ask a server once: Wire, or what opens one when it is first needed."""
 
     async def send(
-        self, method: str, base: Base, target: str, headers: Mapping[str, str], body: bytes = b""
-    ) -> Answer | NoAnswer: ...
+        self,
+        method: str,
+        base: Base,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        read: timedelta | None = None,
+    ) -> Answer | NoAnswer:
+        """`read` is how long this one answer may take; None: what the settings say."""
 
     async def close(self) -> None: ...

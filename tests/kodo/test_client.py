@@ -1,37 +1,33 @@
-"""The client over real sockets: what the sandbox accepts, and what becomes of everything a network can do."""
+"""The client: what the sandbox accepts, what goes over the wire, and which host is asked when one fails."""
 
 import asyncio
-import shutil
+import json
 import socket
-import ssl
-import subprocess
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
-from mirrord.dispatcher import Kodo
 from mirrord.kodo import protocol
-from mirrord.kodo.auth import FORM, Credentials
+from mirrord.kodo.auth import FORM, Credentials, qiniu
 from mirrord.kodo.client import KodoClient, Scheme
-from mirrord.kodo.exchange import Timeouts
+from mirrord.kodo.exchange import NoAnswer, Timeouts
 from mirrord.kodo.hosts import Hosts
 from mirrord.kodo.protocol import Host, Request
-from mirrord.kodo.wire import REPLY_MOST, Wire
+from mirrord.kodo.replies import BucketInfo
+from mirrord.kodo.wire import Wire
 from mirrord.model.attempt import Reply, Silence
 from tests.fakes.kodo import FakeKodo, failing
+from tests.fakes.sender import BROKEN, LATE, FakeSender, answer
+from tests.kodo.raw_server import OK, saying, serving
 from tests.servers import CREDENTIALS, Sandbox, running_origin, running_sandbox
 
 PREFETCH = protocol.prefetch("docs", "a.txt")
-OK = b"HTTP/1.1 200 OK\r\nX-Reqid: abc\r\nContent-Length: 0\r\n\r\n"
-SHORT = Timeouts(connect=timedelta(seconds=0.2), read=timedelta(seconds=0.3))
 LONG = Timeouts(connect=timedelta(seconds=20), read=timedelta(seconds=20))
-
-Speak = Callable[[socket.socket, threading.Event], None]
-"""Answers the request that was read from a connection; the event comes when the test is over."""
 
 
 def now() -> datetime:
@@ -45,11 +41,12 @@ def client_of(
     credentials: Credentials = CREDENTIALS,
     scheme: Scheme = "qbox",
     now: Callable[[], datetime] = now,
+    pinned: Mapping[Host, str] | None = None,
 ) -> KodoClient:
+    """Everything is pinned to `url`, unless `pinned` says what is."""
     wire = Wire(timeouts=timeouts, connections=10)
-    hosts = Hosts(
-        wire=wire, access_key=credentials.access_key, pinned=dict.fromkeys(Host, url), user_agent="ua", clock=float
-    )
+    pins = dict.fromkeys(Host, url) if pinned is None else pinned
+    hosts = Hosts(wire=wire, access_key=credentials.access_key, pinned=pins, user_agent="ua", clock=float)
     return KodoClient(wire=wire, hosts=hosts, credentials=credentials, scheme=scheme, user_agent="mirrord/t", now=now)
 
 
@@ -64,89 +61,6 @@ def ask(client: Callable[[], KodoClient], *requests: Request) -> list[Reply]:
             await kodo.close()
 
     return asyncio.run(asked())
-
-
-class Server:
-    """Reads requests, remembers their heads and lets `speak` answer."""
-
-    def __init__(self, speak: Speak, tls: ssl.SSLContext | None = None) -> None:
-        self.heads: list[str] = []
-        self._speak = speak
-        self._over = threading.Event()
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._listener.getsockname()[1]
-        self._tls = tls
-        self._threads = [threading.Thread(target=self._accept, name="raw server")]
-        self._threads[0].start()
-
-    @property
-    def url(self) -> str:
-        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
-
-    def close(self) -> None:
-        self._over.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        for thread in self._threads:
-            thread.join()
-        self._listener.close()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                thread = threading.Thread(target=self._serve, args=[connection], name="raw connection")
-                thread.start()
-                self._threads.append(thread)
-
-    def _serve(self, connection: socket.socket) -> None:
-        connection.settimeout(20)
-        with connection, suppress(OSError):
-            if self._tls is not None:
-                connection = self._tls.wrap_socket(connection, server_side=True)
-            with connection:
-                while head := _read_head(connection):
-                    self.heads.append(head)
-                    self._speak(connection, self._over)
-
-
-def _read_head(connection: socket.socket) -> str:
-    received = b""
-    while b"\r\n\r\n" not in received:
-        more = connection.recv(4096)
-        if not more:
-            return ""
-        received += more
-    return received.decode("latin-1")
-
-
-@contextmanager
-def serving(speak: Speak, tls: ssl.SSLContext | None = None) -> Iterator[Server]:
-    server = Server(speak, tls)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-def saying(answer: bytes, *, then_close: bool = False) -> Speak:
-    def speak(connection: socket.socket, _: threading.Event) -> None:
-        connection.sendall(answer)
-        if then_close:
-            connection.close()
-
-    return speak
-
-
-def silent(_: socket.socket, over: threading.Event) -> None:
-    over.wait()
-
-
-@pytest.fixture(autouse=True)
-def no_proxy_unless_the_test_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
 
 
 @pytest.fixture
@@ -188,7 +102,7 @@ def test_the_fake_that_other_tests_use_answers_as_the_real_one_does(sandbox: San
     sandbox.fail(operation="prefetch", key="b", status=478, error=error, times=1)
     requests = [protocol.prefetch("docs", "b"), PREFETCH, protocol.delete("docs", "a.txt")]
 
-    async def asked(kodo: Kodo) -> list[Reply]:
+    async def asked(kodo: KodoClient | FakeKodo) -> list[Reply]:
         return [await kodo.ask("docs", request) for request in requests]
 
     async def both() -> tuple[list[Reply], list[Reply]]:
@@ -318,201 +232,6 @@ def test_a_chunked_answer_is_read_to_its_end() -> None:
     assert (reply.status, reply.hash) == (200, "h")
 
 
-def test_no_answer_in_time_is_a_timeout_and_the_pull_may_go_on() -> None:
-    with serving(silent) as server:
-        (reply,) = ask(lambda: client_of(server.url, timeouts=SHORT))
-
-    assert (reply.status, reply.silence) == (None, Silence.TIMED_OUT)
-    assert reply.error
-    assert 0.3 <= reply.duration_s < 5
-
-
-@pytest.mark.parametrize("start", [b"", b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"], ids=["head", "body"])
-def test_an_answer_that_comes_drop_by_drop_ends_with_the_time_limit(start: bytes) -> None:
-    drip = (b"HTTP/1.1 200 OK\r\nX-Long: " if not start else b"") + b"x" * 10_000
-
-    def speak(connection: socket.socket, over: threading.Event) -> None:
-        connection.sendall(start)
-        for n in range(len(drip)):
-            connection.sendall(drip[n : n + 1])
-            if over.wait(0.02):
-                return
-
-    with serving(speak) as server:
-        (reply,) = ask(lambda: client_of(server.url, timeouts=SHORT))
-
-    assert (reply.status, reply.silence) == (None, Silence.TIMED_OUT)
-    assert reply.duration_s < 5
-
-
-@pytest.mark.parametrize(
-    "speak",
-    [
-        pytest.param(saying(b"", then_close=True), id="hangs-up"),
-        pytest.param(saying(b"HTTP/1.1 200 OK\r\nX-Re", then_close=True), id="within-the-head"),
-        pytest.param(
-            saying(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", then_close=True), id="within-the-body"
-        ),
-        pytest.param(
-            saying(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhal", then_close=True), id="in-a-chunk"
-        ),
-        pytest.param(saying(b"SSH-2.0-OpenSSH_9.2\r\n", then_close=True), id="is-no-http"),
-        pytest.param(saying(b"HTTP/1.1 2xx OK\r\n\r\n", then_close=True), id="has-no-status"),
-    ],
-)
-def test_a_server_that_hangs_up_is_broken_and_what_it_did_is_unknown(speak: Speak) -> None:
-    with serving(speak) as server:
-        (reply,) = ask(lambda: client_of(server.url))
-
-    assert (reply.status, reply.silence) == (None, Silence.BROKEN)
-    assert reply.error
-    assert len(server.heads) == 1  # never sent twice by itself
-
-
-def test_a_kept_connection_that_breaks_is_told_and_not_tried_again_behind_our_back() -> None:
-    answers = iter([OK, b"", OK])
-
-    def speak(connection: socket.socket, _: threading.Event) -> None:
-        answer = next(answers)
-        if answer:
-            connection.sendall(answer)
-        else:
-            connection.close()
-
-    with serving(speak) as server:
-        replies = ask(lambda: client_of(server.url), PREFETCH, PREFETCH, PREFETCH)
-
-    assert [reply.silence for reply in replies] == [None, Silence.BROKEN, None]
-    assert len(server.heads) == 3
-
-
-def test_an_answer_without_end_is_cut_off() -> None:
-    def speak(connection: socket.socket, _: threading.Event) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nX-Reqid: abc\r\n\r\n")
-        while True:
-            connection.sendall(b"x" * 2**20)
-
-    with serving(speak) as server:
-        (reply,) = ask(lambda: client_of(server.url))
-
-    assert (reply.status, reply.silence) == (None, Silence.BROKEN)
-    assert str(REPLY_MOST) in (reply.error or "")
-
-
-def test_a_closed_port_means_that_nothing_was_asked() -> None:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))  # bound, but nobody listens
-
-        (reply,) = ask(lambda: client_of(f"http://127.0.0.1:{bound.getsockname()[1]}"))
-
-    assert (reply.status, reply.silence) == (None, Silence.CONNECT_FAILED)
-    assert "127.0.0.1" in (reply.error or "")
-
-
-def test_a_name_that_does_not_exist_means_that_nothing_was_asked() -> None:
-    timeouts = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=5))
-
-    (reply,) = ask(lambda: client_of("http://no-such-host.invalid", timeouts=timeouts))
-
-    assert (reply.status, reply.silence) == (None, Silence.CONNECT_FAILED)
-
-
-def test_a_server_that_does_not_speak_tls_means_that_nothing_was_asked() -> None:
-    with serving(saying(OK)) as server:
-        url = server.url.replace("http://", "https://")
-        (reply,) = ask(lambda: client_of(url, timeouts=SHORT))
-
-    assert (reply.status, reply.silence) == (None, Silence.CONNECT_FAILED)
-
-
-Trusted = Callable[[str], AbstractContextManager[Server]]
-
-
-@pytest.fixture
-def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trusted:
-    """Servers whose certificate this process trusts, made out to a given name."""
-    if shutil.which("openssl") is None:
-        pytest.skip("openssl is not installed here")
-
-    def start(name: str) -> AbstractContextManager[Server]:
-        key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-        subprocess.run(
-            ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2",
-             "-subj", "/CN=test", "-addext", f"subjectAltName={name}", "-keyout", key, "-out", certificate],
-            check=True, capture_output=True,
-        )  # fmt: skip
-        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        tls.load_cert_chain(certificate, key)
-        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        return serving(saying(OK), tls)
-
-    return start
-
-
-def test_a_certificate_of_the_systems_trust_store_is_accepted(trusted: Trusted) -> None:
-    with trusted("IP:127.0.0.1") as server:
-        (reply,) = ask(lambda: client_of(server.url))
-
-    assert (reply.status, reply.reqid) == (200, "abc")
-
-
-def test_a_certificate_for_another_name_means_that_nothing_was_asked(trusted: Trusted) -> None:
-    with trusted("DNS:io.example.com") as server:
-        (reply,) = ask(lambda: client_of(server.url))
-
-    assert (reply.status, reply.silence) == (None, Silence.CONNECT_FAILED)
-    assert "mismatch" in (reply.error or "")
-    assert server.heads == []
-
-
-def test_a_certificate_that_nobody_vouches_for_means_that_nothing_was_asked(
-    trusted: Trusted, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with trusted("IP:127.0.0.1") as server:
-        monkeypatch.delenv("SSL_CERT_FILE")
-        (reply,) = ask(lambda: client_of(server.url))
-
-    assert (reply.status, reply.silence) == (None, Silence.CONNECT_FAILED)
-    assert server.heads == []
-
-
-@pytest.mark.parametrize("variable", ["HTTP_PROXY", "http_proxy", "ALL_PROXY"])
-def test_the_environments_proxy_is_used(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    with serving(saying(OK)) as proxy:
-        if variable == "HTTP_PROXY":
-            monkeypatch.delenv("REQUEST_METHOD", raising=False)
-        monkeypatch.setenv(variable, proxy.url)
-
-        (reply,) = ask(lambda: client_of("http://iovip.example.com"))
-
-    (head,) = proxy.heads
-    assert reply.status == 200
-    assert head.startswith(f"POST http://iovip.example.com{PREFETCH.target} HTTP/1.1\r\n")
-    assert _headers(head)["host"] == "iovip.example.com"
-
-
-@pytest.mark.parametrize("exempt", ["127.0.0.1", "*", "example.com,127.0.0.1"])
-def test_no_proxy_exempts_a_server(monkeypatch: pytest.MonkeyPatch, exempt: str) -> None:
-    with serving(saying(OK)) as proxy, serving(saying(OK)) as server:
-        monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        monkeypatch.setenv("NO_PROXY", exempt)
-
-        (reply,) = ask(lambda: client_of(server.url))
-
-    assert reply.status == 200
-    assert (len(proxy.heads), len(server.heads)) == (0, 1)
-
-
-def test_a_proxy_that_is_not_there_means_that_nothing_was_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as bound:
-        bound.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{bound.getsockname()[1]}")
-
-        (reply,) = ask(lambda: client_of("http://iovip.example.com"))
-
-    assert (reply.status, reply.silence) == (None, Silence.CONNECT_FAILED)
-
-
 def test_cancelling_a_call_ends_it(sandbox: Sandbox) -> None:
     sandbox.fail(operation="prefetch", delay_s=15)
 
@@ -528,3 +247,241 @@ def test_cancelling_a_call_ends_it(sandbox: Sandbox) -> None:
         return False
 
     assert asyncio.run(cancelled())
+
+
+def fake_client(
+    wire: FakeSender,
+    *,
+    pinned: Mapping[Host, str] | None = None,
+    scheme: Scheme = "qbox",
+    now: Callable[[], datetime] = now,
+    credentials: Credentials = CREDENTIALS,
+) -> KodoClient:
+    hosts = Hosts(
+        wire=wire, access_key=credentials.access_key, pinned=pinned or {}, user_agent="ua", clock=lambda: 1000.0
+    )
+    return KodoClient(wire=wire, hosts=hosts, credentials=credentials, scheme=scheme, user_agent="mirrord/t", now=now)
+
+
+UC_1 = "uc.qiniuapi.com"
+TWO_DOMAINS = answer({"hosts": [{"ttl": 100, "io": {"domains": ["io-1.example", "io-2.example"]}}]})
+OF_KODO = answer({"hash": "h"})
+
+
+@pytest.mark.parametrize("scheme", ["qbox", "qiniu"])
+def test_a_host_that_cannot_be_reached_is_followed_by_the_next_under_a_signature_of_its_own(scheme: Scheme) -> None:
+    times = iter([datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), datetime(2026, 1, 2, 3, 4, 6, tzinfo=UTC)])
+    wire = FakeSender({UC_1: TWO_DOMAINS, "io-2.example": OF_KODO})
+
+    (reply,) = ask(lambda: fake_client(wire, scheme=scheme, now=lambda: next(times)))
+
+    first, second = (sent.headers for sent in wire.sent[1:])
+    assert (reply.status, reply.hash, reply.error) == (200, "h", None)
+    assert wire.hosts == [UC_1, "io-1.example", "io-2.example"]
+    assert (first["Authorization"] == second["Authorization"]) is (scheme == "qbox")  # which does not sign the host
+    assert first.get("X-Qiniu-Date") == (None if scheme == "qbox" else "20260102T030405Z")
+    assert second.get("X-Qiniu-Date") == (None if scheme == "qbox" else "20260102T030406Z")
+
+
+def test_when_no_host_can_be_reached_all_that_was_tried_is_told() -> None:
+    wire = FakeSender({UC_1: TWO_DOMAINS})
+
+    (reply,) = ask(lambda: fake_client(wire))
+
+    assert (reply.status, reply.silence) == (None, Silence.CONNECT_FAILED)
+    assert reply.error == "no connection; no connection"
+
+
+@pytest.mark.parametrize(
+    ("first", "next_host"),
+    [pytest.param(BROKEN, "io-2.example", id="broken"), pytest.param(LATE, "io-1.example", id="timed-out")],
+)
+def test_what_may_have_been_carried_out_is_not_asked_again(first: NoAnswer, next_host: str) -> None:
+    wire = FakeSender({UC_1: TWO_DOMAINS, "io-1.example": first, "io-2.example": OF_KODO})
+
+    broken, _ = ask(lambda: fake_client(wire), PREFETCH, PREFETCH)
+
+    assert (broken.silence, broken.error) == (first.silence, first.error)
+    assert wire.hosts == [UC_1, "io-1.example", next_host]
+
+
+def test_a_host_that_took_long_to_be_unreachable_is_followed_by_the_next_only_the_next_time() -> None:
+    slow = NoAnswer(Silence.CONNECT_FAILED, "no connection", 10.0)
+    wire = FakeSender({UC_1: TWO_DOMAINS, "io-1.example": slow, "io-2.example": OF_KODO})
+
+    failed, pulled = ask(lambda: fake_client(wire), PREFETCH, PREFETCH)
+
+    assert (failed.silence, failed.duration_s) == (Silence.CONNECT_FAILED, 10.0)
+    assert pulled.status == 200
+    assert wire.hosts == [UC_1, "io-1.example", "io-2.example"]
+
+
+def test_an_error_of_a_host_is_an_answer_and_no_other_is_asked() -> None:
+    wire = FakeSender({UC_1: TWO_DOMAINS, "io-1.example": answer({"error": "busy"}, 503)})
+
+    replies = ask(lambda: fake_client(wire), PREFETCH, PREFETCH)
+
+    assert [reply.status for reply in replies] == [503, 503]
+    assert wire.hosts == [UC_1, "io-1.example", "io-1.example"]
+
+
+def test_a_pinned_host_is_asked_again_each_time_however_it_fails() -> None:
+    wire = FakeSender()
+
+    ask(lambda: fake_client(wire, pinned={Host.IO: "http://io.example"}), PREFETCH, PREFETCH, PREFETCH)
+
+    assert wire.hosts == ["io.example"] * 3
+
+
+def test_a_region_that_is_not_known_is_the_reply() -> None:
+    wire = FakeSender({UC_1: answer({"error": "no such bucket"}, 631)})
+
+    replies = ask(lambda: fake_client(wire), *[PREFETCH] * 100)
+
+    assert {reply.status for reply in replies} == {631}
+    assert len(wire.sent) == 1
+
+
+N5 = b'{"url":"http://origin.example.com/a.bin","bucket":"newdocs","key":"a.bin","file_type":0}'
+
+
+@pytest.mark.parametrize("scheme", ["qbox", "qiniu"])
+def test_an_asynchronous_fetch_is_json_signed_as_published_whatever_the_settings_say(scheme: Scheme) -> None:
+    wire = FakeSender({"api-z0.qiniuapi.com": answer({"id": "eyJ6b25lIjoiejAifQ==", "wait": 14})})
+    mine = Credentials("MY_ACCESS_KEY", "MY_SECRET_KEY")
+    request = replace(protocol.async_fetch("http://origin.example.com/a.bin", "newdocs", "a.bin"), body=N5)
+
+    (reply,) = ask(
+        lambda: fake_client(
+            wire,
+            pinned={Host.API: "https://api-z0.qiniuapi.com"},
+            scheme=scheme,
+            now=lambda: datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+            credentials=mine,
+        ),
+        request,
+    )
+
+    (sent,) = wire.sent
+    assert (sent.method, sent.url, sent.body) == ("POST", "https://api-z0.qiniuapi.com/sisyphus/fetch", N5)
+    assert sent.headers["Content-Type"] == "application/json"
+    assert sent.headers["X-Qiniu-Date"] == "20260102T030405Z"
+    assert sent.headers["Authorization"] == "Qiniu MY_ACCESS_KEY:b82nmtal_xBp-Mp8HBfarHsgV50="
+    assert (reply.task, reply.waiting) == ("eyJ6b25lIjoiejAifQ==", 14)
+
+
+def test_the_state_of_a_task_is_asked_in_the_bytes_that_were_signed() -> None:
+    request = protocol.async_state("a-_/+b==")
+    at = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    with serving(saying(OK)) as server:
+        ask(lambda: client_of(server.url, now=lambda: at), request)
+
+    (head,) = server.heads
+    headers = _headers(head)
+    signed = {"Content-Type": FORM, "X-Qiniu-Date": "20260102T030405Z"}
+    target = head.split(" ")[1]
+    assert target == request.target
+    assert headers["authorization"] == qiniu(CREDENTIALS, "GET", target, headers["host"], signed)
+
+
+def test_one_call_may_have_a_time_of_its_own() -> None:
+    wire = FakeSender({"io.example": OF_KODO})
+
+    async def two_calls() -> None:
+        client = fake_client(wire, pinned={Host.IO: "http://io.example"})
+        await client.ask("docs", PREFETCH, read=timedelta(minutes=10))
+        await client.ask("docs", PREFETCH)
+
+    asyncio.run(two_calls())
+
+    assert [sent.read for sent in wire.sent] == [timedelta(minutes=10), None]
+
+
+def test_kodos_clock_is_compared_with_ours_when_the_request_was_sent() -> None:
+    date = {"date": "Fri, 20 Nov 2026 10:00:30 GMT"}
+    wire = FakeSender({"io.example": replace(answer(**date), duration_s=10.0)})
+    sent_at = datetime(2026, 11, 20, 10, 0, 0, tzinfo=UTC)
+
+    (reply,) = ask(lambda: fake_client(wire, pinned={Host.IO: "http://io.example"}, now=lambda: sent_at))
+
+    assert reply.skew_s == 20.0
+
+
+def test_the_sandboxs_clock_is_ours(sandbox: Sandbox) -> None:
+    right, slow = (
+        ask(lambda back=back: client_of(sandbox.url, now=lambda: now() - back))[0].skew_s
+        for back in (timedelta(0), timedelta(hours=1))
+    )
+
+    assert right == pytest.approx(0, abs=30)
+    assert slow == pytest.approx(3600, abs=30)
+
+
+@pytest.mark.parametrize("scheme", ["qbox", "qiniu"])
+def test_the_sandbox_tells_a_buckets_mirror_source(sandbox: Sandbox, scheme: Scheme) -> None:
+    async def asked() -> list[tuple[Reply, BucketInfo | None]]:
+        client = client_of(sandbox.url, scheme=scheme)
+        try:
+            return [await client.bucket_info(bucket) for bucket in ("docs", "nowhere")]
+        finally:
+            await client.close()
+
+    (reply, info), (missing, none) = asyncio.run(asked())
+
+    assert reply.status == 200
+    assert info is not None
+    assert len(info.source) == 1
+    assert info.source[0].startswith("http://127.0.0.1:")
+    assert (missing.status, none) == (631, None)
+
+
+def test_settings_are_asked_of_the_next_host_when_the_first_is_unreachable() -> None:
+    wire = FakeSender({"kodo-config.qiniuapi.com": answer({"source": "http://a.example", "private": 1})})
+
+    async def asked() -> tuple[Reply, BucketInfo | None]:
+        return await fake_client(wire).bucket_info("docs")
+
+    _, info = asyncio.run(asked())
+
+    assert wire.hosts == [UC_1, "kodo-config.qiniuapi.com"]
+    assert wire.sent[1].headers["Authorization"].startswith("Qiniu ")
+    assert info == BucketInfo(source=("http://a.example",), host="", region="", private=True)
+
+
+def test_a_client_keeps_its_hosts_fresh_and_knows_the_region() -> None:
+    wire = FakeSender({UC_1: answer({"hosts": [{"region": "z0", "ttl": 100, "io": {"domains": ["io.example"]}}]})})
+    time = 1000.0
+    hosts = Hosts(wire=wire, access_key="AK", pinned={}, user_agent="ua", clock=lambda: time)
+    client = KodoClient(wire=wire, hosts=hosts, credentials=CREDENTIALS, scheme="qbox", user_agent="ua", now=now)
+
+    async def refreshed() -> str | Reply:
+        nonlocal time
+        name = await client.region("docs")
+        time += 50
+        again = asyncio.Event()
+        wire.on_sent = lambda _: again.set()
+        async with asyncio.TaskGroup() as tasks, asyncio.timeout(20):
+            keeper = tasks.create_task(client.keep_fresh(), name="keep-fresh")
+            await again.wait()
+            keeper.cancel()
+        return name
+
+    assert asyncio.run(refreshed()) == "z0"
+    assert wire.hosts == [UC_1, UC_1]
+
+
+def test_a_domain_that_is_down_costs_nothing_but_a_line_each_time_it_is_frozen(sandbox: Sandbox) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # bound, but nobody listens
+        down = f"127.0.0.1:{bound.getsockname()[1]}"
+        domains = {"domains": [down, f"127.0.0.1:{sandbox.port}"]}
+        body = json.dumps({"hosts": [{"region": "z0", "ttl": 86400, "io": domains}]}).encode()
+        head = b"HTTP/1.1 200 OK\r\nX-Reqid: a\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+
+        with serving(saying(head % len(body) + body)) as uc, capture_logs() as lines:
+            replies = ask(lambda: client_of(uc.url, pinned={Host.UC: uc.url}), PREFETCH, PREFETCH, PREFETCH)
+
+    assert [reply.status for reply in replies] == [200, 200, 200]
+    assert [line["event"] for line in lines] == ["region.discovered", "host.frozen"]
+    assert (lines[1]["host"], lines[1]["error"]) == (f"http://{down}", f"no connection to {down}: connection refused")

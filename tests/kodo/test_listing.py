@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from mirrord.kodo.client import KodoClient, Scheme
-from mirrord.kodo.protocol import Host, ListPage, Request, list_objects, read_list
+from mirrord.kodo.protocol import Host, Request, list_objects
+from mirrord.kodo.replies import ListPage, read_list
 from mirrord.model.attempt import Reply
 from mirrord.model.listing import ListedObject
 from mirrord.sandbox.store import Store
