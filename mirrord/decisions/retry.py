@@ -9,6 +9,10 @@ from mirrord.model.step import Done, Hold, NextStep, Park, Retry
 
 HOLD_FOR = timedelta(seconds=30)
 """How long a mirror whose account or bucket is refused waits before one key tries again, at first."""
+ORPHAN_MOST = timedelta(days=1)
+"""No pull lasts longer, whatever size a sparse file claims to have."""
+THROTTLED_MOST = 3
+"""The pause of a key that was refused for its number does not grow further: all calls are fewer by then."""
 HOLD_AT_MOST = timedelta(minutes=10)
 
 
@@ -36,8 +40,11 @@ def next_step(
     chance: float,
     retry_after: timedelta | None = None,
     size_bytes: int | None = None,
+    alone: bool = False,
 ) -> NextStep:
     """What follows attempt number `attempt` (from 1), with `strikes` of them, this one included, counted.
+
+    `alone`: of all keys only this one is throttled.
 
     Only strikes park a key: nobody wants ten thousand parked keys because Kodo was out of reach for an hour.
     """
@@ -52,7 +59,9 @@ def next_step(
             if strikes >= policy.max_attempts:
                 return Park()
             least = orphan_grace(size_bytes) if verdict.outcome is Outcome.TIMED_OUT else timedelta(0)
-            return Retry(max(backoff(attempt, policy, chance), retry_after or timedelta(0), least))
+            of_many = verdict.outcome is Outcome.THROTTLED and not alone
+            pause = backoff(min(attempt, THROTTLED_MOST) if of_many else attempt, policy, chance)
+            return Retry(max(pause, retry_after or timedelta(0), least))
         case _:
             assert_never(verdict.fault)
 
@@ -68,4 +77,4 @@ def orphan_grace(size_bytes: int | None) -> timedelta:
     Kodo does not notice that the client is gone and goes on pulling. Of two pulls of one key the last to
     finish wins, so a new one waits until the old one has probably ended: 10 s and a second per MiB.
     """
-    return timedelta(seconds=10) + timedelta(seconds=(size_bytes or 0) / 2**20)
+    return min(ORPHAN_MOST, timedelta(seconds=10) + timedelta(seconds=(size_bytes or 0) / 2**20))

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mirrord.decisions.retry import HOLD_AT_MOST, HOLD_FOR, RetryPolicy, backoff, hold_after, next_step, orphan_grace
+from mirrord.decisions.retry import (
+    HOLD_AT_MOST,
+    HOLD_FOR,
+    THROTTLED_MOST,
+    RetryPolicy,
+    backoff,
+    hold_after,
+    next_step,
+    orphan_grace,
+)
 from mirrord.model.attempt import Fault, Outcome, Verdict
 from mirrord.model.step import Done, Hold, NextStep, Park, Retry
 
@@ -100,7 +109,7 @@ def test_a_refused_account_parks_no_key_however_often_it_is_asked(attempt: int, 
 def test_a_pause_that_kodo_asks_for_is_never_cut_short(attempt: int, chance: float, pause: timedelta) -> None:
     after = step(THROTTLED, attempt=attempt, strikes=0, chance=chance, retry_after=pause)
 
-    assert after == Retry(max(pause, backoff(attempt, POLICY, chance)))
+    assert after == Retry(max(pause, backoff(min(attempt, THROTTLED_MOST), POLICY, chance)))
 
 
 def test_a_held_mirror_probes_ever_more_seldom_up_to_a_limit() -> None:

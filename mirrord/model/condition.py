@@ -1,0 +1,20 @@
+"""Condition: what keeps a whole mirror from asking Kodo now."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """In force from `since` until it is taken back. All datetimes are aware, UTC."""
+
+    name: str
+    """"held": Kodo refuses the account or the bucket. "origin", "kodo": the breaker of that is open. "throttled":
+    Kodo said for how long to wait. "paced": calls go on, no faster than Kodo takes them.
+    """
+    since: datetime
+    until: datetime | None
+    """When the next call may go; None: at any time."""
+    reason: str
+    status: int | None = None
+    reqid: str | None = None
