@@ -9,7 +9,7 @@ from mirrord.decisions.staleness import Doubt
 from mirrord.model.change import Change
 from mirrord.model.fingerprint import Fingerprint, parse_file
 from mirrord.model.listing import ListedObject
-from mirrord.model.row import ObjectRow, State
+from mirrord.model.row import ObjectRow, State, Why
 
 TICK_NS = 100
 """Kodo counts time in ticks of 100 ns."""
@@ -73,6 +73,8 @@ def first_compared(
                 mirror=mirror,
                 key=change.key,
                 wanted=change.version,
+                wanted_at=change.seen_at,
+                why=Why.NEW,
                 confirmed=change.version,
                 bucket_hash=found.hash if found else None,
                 state=State.FRESH,
@@ -82,6 +84,8 @@ def first_compared(
                 mirror=mirror,
                 key=change.key,
                 wanted=change.version,
+                wanted_at=change.seen_at,
+                why=Why.DIFFERS,
                 state=State.STALE,
                 stale_since=change.seen_at,
                 due_at=change.seen_at,

@@ -6,7 +6,7 @@ from typing import assert_never
 
 from mirrord.decisions.comparing import Differs
 from mirrord.model.fingerprint import Fingerprint, parse_file
-from mirrord.model.row import ObjectRow, State
+from mirrord.model.row import ObjectRow, State, Why
 
 
 class Action(StrEnum):
@@ -42,6 +42,8 @@ def _reason(row: ObjectRow) -> str:
     """How what the origin has differs from what the bucket is known to have."""
     if row.wanted is None:
         return "removed"
+    if row.why is Why.ASKED:
+        return "asked for"
     if row.attempts == 0 and row.last_error in _DIFFERS:
         return row.last_error
     if row.confirmed is None:

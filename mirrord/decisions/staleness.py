@@ -6,10 +6,11 @@ from enum import Enum, StrEnum
 from typing import Any, assert_never
 
 from mirrord.decisions.retry import orphan_grace
-from mirrord.model.attempt import Outcome
+from mirrord.model.attempt import Operation, Outcome
 from mirrord.model.change import Change
 from mirrord.model.fingerprint import Fingerprint, parse_file, size_of
-from mirrord.model.row import ObjectRow, State
+from mirrord.model.pending import Pending
+from mirrord.model.row import ObjectRow, State, Why
 from mirrord.model.step import Done, Hold, NextStep, Park, Retry
 
 MOVED_ON_PAUSE = timedelta(seconds=2)
@@ -60,6 +61,10 @@ class Settlement:
     counts: bool = True
     attempted: bool = True
     """False when nothing was asked of Kodo: the claim is only given back."""
+    operation: Operation = Operation.PREFETCH
+    duration_s: float = 0.0
+    pending: Pending | None = None
+    """The pull that may be running now; not attempted and None: the one that there was."""
     status: int | None = None
     reqid: str | None = None
     outcome: Outcome | None = None
@@ -98,8 +103,18 @@ def take_in(row: ObjectRow | None, mirror: str, change: Change, rules: IntakeRul
     if row.wanted == version:
         return None
     removed_at = change.seen_at if version is None else None
+    why = Why.REMOVED if version is None else Why.NEW if row.wanted is None else Why.CHANGED
     if row.state is State.CLAIMED:
-        return replace(row, wanted=version, generation=row.generation + 1, attempts=0, strikes=0, removed_at=removed_at)
+        return replace(
+            row,
+            wanted=version,
+            wanted_at=change.seen_at,
+            why=why,
+            generation=row.generation + 1,
+            attempts=0,
+            strikes=0,
+            removed_at=removed_at,
+        )
     confirmed = row.confirmed
     if version is not None and _only_touched(row, version):
         if change.content_hash is None:
@@ -114,7 +129,14 @@ def take_in(row: ObjectRow | None, mirror: str, change: Change, rules: IntakeRul
     else:
         standing = _Standing(state=State.STALE, stale_since=since, due_at=change.seen_at)
     return _standing_at(
-        row, standing, wanted=version, generation=row.generation + 1, confirmed=confirmed, removed_at=removed_at
+        row,
+        standing,
+        wanted=version,
+        wanted_at=change.seen_at,
+        why=why,
+        generation=row.generation + 1,
+        confirmed=confirmed,
+        removed_at=removed_at,
     )
 
 
@@ -159,19 +181,23 @@ def settled(row: ObjectRow, end: Settlement, rules: IntakeRules) -> ObjectRow | 
         standing = _stepped(row, end)
     else:
         # a file that its writer never rests would else be pulled without a pause
-        pause = MOVED_ON_PAUSE if row.generation == end.generation and end.attempted else timedelta(0)
+        asked = end.attempted or end.pending is not None
+        pause = MOVED_ON_PAUSE if row.generation == end.generation and asked else timedelta(0)
         standing = _Standing(state=State.STALE, stale_since=row.stale_since or end.at, due_at=end.at + pause)
+    moved: dict[str, Any] = {"wanted": wanted, "generation": generation, "lease_until": None, "removed_at": removed_at}
+    if wanted != row.wanted:
+        why = Why.REMOVED if wanted is None else Why.NEW if row.wanted is None else Why.CHANGED
+        moved |= {"wanted_at": end.at, "why": why}
     if not end.attempted:
-        return _standing_at(
-            row, standing, wanted=wanted, generation=generation, lease_until=None, removed_at=removed_at
-        )
+        if end.pending is not None:  # it runs: the bucket may hold what it pulls at any time
+            moved |= {"confirmed": None, "bucket_hash": None}
+        return _standing_at(row, standing, pending=end.pending or row.pending, **moved)
     return _standing_at(
         row,
         standing,
-        wanted=wanted,
-        generation=generation,
-        lease_until=None,
-        removed_at=removed_at,
+        **moved,
+        tries=row.tries + 1,
+        pending=end.pending,
         confirmed=_confirmed(row, end, overtaken=overtaken),
         bucket_hash=end.bucket_hash if done or _pulled(end) else row.bucket_hash,
         last_at=end.at,
@@ -207,13 +233,21 @@ def _first_seen(mirror: str, change: Change, taken_for: NewKeys) -> ObjectRow:
     match taken_for:
         case NewKeys.FRESH:
             return ObjectRow(
-                mirror=mirror, key=change.key, wanted=change.version, confirmed=change.version, state=State.FRESH
+                mirror=mirror,
+                key=change.key,
+                wanted=change.version,
+                wanted_at=change.seen_at,
+                why=Why.NEW,
+                confirmed=change.version,
+                state=State.FRESH,
             )
         case NewKeys.STALE | NewKeys.COMPARED:
             return ObjectRow(
                 mirror=mirror,
                 key=change.key,
                 wanted=change.version,
+                wanted_at=change.seen_at,
+                why=Why.NEW,
                 state=State.STALE,
                 stale_since=change.seen_at,
                 due_at=change.seen_at,
@@ -234,7 +268,8 @@ def _confirmed(row: ObjectRow, end: Settlement, *, overtaken: bool) -> Fingerpri
 def _pulled(end: Settlement) -> bool:
     """Whether the bucket may have got something that is not, or not known to be, what was asked for."""
     # refreshed and not done: it pulled something, and the verification did not find it right
-    return end.asked_for is not None and end.outcome in (Outcome.TIMED_OUT, Outcome.UNAVAILABLE, Outcome.REFRESHED)
+    unknown = end.outcome in (Outcome.TIMED_OUT, Outcome.UNAVAILABLE, Outcome.REFRESHED) or end.pending is not None
+    return end.asked_for is not None and unknown
 
 
 def _stepped(row: ObjectRow, end: Settlement) -> _Standing:
@@ -245,9 +280,9 @@ def _stepped(row: ObjectRow, end: Settlement) -> _Standing:
         case Done():
             return _FRESH
         case Retry(delay) | Hold(delay):
-            return _Standing(
-                state=State.STALE, stale_since=since, due_at=end.at + delay, attempts=attempts, strikes=strikes
-            )
+            # given back unasked, a key keeps its place in the queue
+            due_at = end.at + delay if end.attempted or delay or row.due_at is None else row.due_at
+            return _Standing(state=State.STALE, stale_since=since, due_at=due_at, attempts=attempts, strikes=strikes)
         case Park():
             return _Standing(state=State.PARKED, stale_since=since, attempts=attempts, strikes=strikes)
         case _:

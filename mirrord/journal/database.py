@@ -1,6 +1,7 @@
 """A journal URL to SQLAlchemy engines that behave: WAL, immediate writes, errors translated."""
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from datetime import timedelta
@@ -9,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mirrord.journal.errors import JournalCorrupt, JournalFull, JournalReplaced, JournalUnavailable
+from mirrord.journal.errors import JournalCorrupt, JournalForbidden, JournalFull, JournalReplaced, JournalUnavailable
 
 BUSY_TIMEOUT = timedelta(seconds=10)
 """How long a write waits for another process, such as `mirrord refresh`, to end its own."""
@@ -74,22 +75,27 @@ def replaced(file: Path) -> JournalReplaced:
 
 
 @contextlib.contextmanager
-def translated(url: str) -> Iterator[None]:
+def translated(url: str, *, writing: bool = True) -> Iterator[None]:
     """Turn what the driver raises into a sentence that names the file and what to do."""
-    name = name_of(url)
     try:
         yield
     except sa.exc.DBAPIError as exc:
-        raise _translation(name, exc.orig or exc) from exc
+        raise _translation(url, exc.orig or exc, writing=writing) from exc
     except sqlite3.Error as exc:  # raised while connecting, before SQLAlchemy wraps it
-        raise _translation(name, exc) from exc
+        raise _translation(url, exc, writing=writing) from exc
 
 
-def _translation(name: str, cause: BaseException) -> JournalUnavailable:
+def _translation(url: str, cause: BaseException, *, writing: bool) -> JournalUnavailable:
+    name, file = name_of(url), file_of(url)
     extended: Any = getattr(cause, "sqlite_errorcode", None)
     code = None if extended is None else extended & 0xFF
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return JournalCorrupt(f"{name}: the journal is damaged or is no journal ({cause})", action=_REBUILD)
+    if code in _OF_PERMISSION and file is not None and _is_forbidden(file, writing=writing):
+        reason = _OF_PERMISSION[code] if writing else "may not be read by the user that asks"
+        return JournalForbidden(
+            f"{name}: {reason}", action=ASK_AS_OWNER if _is_there(file) else _SHUT[1], may_heal=True
+        )
     if code in _MAY_HEAL:
         reason, action = _MAY_HEAL[code]
         kind = JournalFull if code == sqlite3.SQLITE_FULL else JournalUnavailable
@@ -97,12 +103,37 @@ def _translation(name: str, cause: BaseException) -> JournalUnavailable:
     return JournalUnavailable(f"{name}: {cause}")
 
 
+def _is_forbidden(file: Path, *, writing: bool) -> bool:
+    """Whether it is this user's permissions that are in the way. To read a WAL, too, is to write beside it."""
+    try:
+        if os.statvfs(file.parent).f_flag & os.ST_RDONLY:
+            return False
+    except OSError as exc:
+        return isinstance(exc, PermissionError)
+    wanted = os.R_OK | os.W_OK if writing else os.R_OK
+    return not os.access(file.parent, os.W_OK | os.X_OK) or (_is_there(file) and not os.access(file, wanted))
+
+
+def _is_there(file: Path) -> bool:
+    """Whether there is such a file, as far as this user can see."""
+    try:
+        return file.exists()
+    except PermissionError:
+        return True
+
+
+ASK_AS_OWNER = "ask as root or as the user that the service runs as"
 _REBUILD = (
     "stop mirrord, move the file and its -wal and -shm away, start again: a scan rebuilds it, "
     "at the price of asking for every key once"
 )
 _LOCKED = ("locked by another process for too long", "end what keeps it locked; `fuser` with the file's name shows it")
 _SHUT = ("cannot be opened", "its directory must exist and be writable by the user that mirrord runs as")
+_OF_PERMISSION = {
+    sqlite3.SQLITE_CANTOPEN: _SHUT[0],
+    sqlite3.SQLITE_PERM: _SHUT[0],
+    sqlite3.SQLITE_READONLY: "it or its directory is read-only for the user that asks",
+}
 _MAY_HEAL = {
     sqlite3.SQLITE_FULL: ("no space left on the disk that holds the journal", "make room there"),
     sqlite3.SQLITE_BUSY: _LOCKED,

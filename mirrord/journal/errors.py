@@ -14,6 +14,10 @@ class JournalUnavailable(Exception):
         self.may_heal = may_heal
 
 
+class JournalForbidden(JournalUnavailable):
+    """It can be used, but not by this user."""
+
+
 class JournalTooNew(JournalUnavailable):
     """A later version of mirrord wrote it."""
 

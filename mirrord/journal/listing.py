@@ -12,7 +12,7 @@ from mirrord.journal.statements import Statements, row_from
 from mirrord.journal.store import Journal
 from mirrord.journal.tables import cursors, from_microseconds, listed, objects, to_microseconds
 from mirrord.model.listing import ListedObject
-from mirrord.model.row import ObjectRow, State
+from mirrord.model.row import ObjectRow, State, Why
 
 PAGE = 2000
 """Rows compared or dropped in one transaction: some 10 ms, so that claims need not wait."""
@@ -181,5 +181,6 @@ def _made_stale(row: ObjectRow, now: datetime) -> ObjectRow:
         strikes=0,
         confirmed=None,
         bucket_hash=None,
+        why=Why.DRIFTED,
         last_error=Differs.DRIFTED.value,
     )

@@ -1,26 +1,29 @@
 """The journal as a person or a program asks about it: read-only, beside a running service or without one."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 
-from mirrord.journal import schema
-from mirrord.journal.database import file_of, name_of, open_engine, translated
-from mirrord.journal.errors import JournalTooNew, JournalUnavailable
-from mirrord.journal.statements import row_from
+from mirrord.journal import conditions, schema
+from mirrord.journal.database import ASK_AS_OWNER, file_of, name_of, open_engine, translated
+from mirrord.journal.errors import JournalForbidden, JournalTooNew, JournalUnavailable
+from mirrord.journal.history import Tried, attempts_of
+from mirrord.journal.lock import ServiceLock
+from mirrord.journal.statements import LOOKUP_MOST, row_from
 from mirrord.journal.store import read_coverage
 from mirrord.journal.tables import from_microseconds, objects
 from mirrord.model.attempt import Outcome
+from mirrord.model.condition import Condition
 from mirrord.model.coverage import Coverage
 from mirrord.model.row import ObjectRow, State
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MirrorReport:
-    """One mirror's keys by state, its oldest stale key and its coverage."""
+    """One mirror's keys by state, its oldest stale key, its coverage, and what keeps it from calling."""
 
     mirror: str
     keys: dict[State, int]
@@ -30,6 +33,10 @@ class MirrorReport:
     oldest_stale_key: str | None
     oldest_stale_since: datetime | None
     coverage: Coverage
+    conditions: tuple[Condition, ...] = ()
+    """As the service last said; the longest lasting first."""
+    served: bool | None = None
+    """Whether a service works with this journal now; None: nobody can tell this user."""
 
     @property
     def settled(self) -> bool:
@@ -42,13 +49,82 @@ class MirrorReport:
         return self.settled and self.coverage.complete_as_of is not None and self.coverage.lost_since is None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyReport:
+    """All that the journal knows of one key, and of its mirror where that matters to it."""
+
+    row: ObjectRow | None
+    """None: the key has never been seen."""
+    tried: tuple[Tried, ...] = ()
+    """Its last attempts, the oldest first."""
+    neighbours: tuple[str, ...] = ()
+    """When it has never been seen: keys that come shortly before and after it."""
+    conditions: tuple[Condition, ...] = ()
+    coverage: Coverage = field(default_factory=Coverage)
+    served: bool | None = None
+    """Whether a service works with this journal now; None: nobody can tell this user."""
+
+
+NEIGHBOURS = 500
+"""Keys on either side among which somebody may look for the one that was meant."""
+
+
 def report(url: str, mirrors: Sequence[str]) -> list[MirrorReport]:
     """Where each mirror stands. A journal that does not exist yet has nothing in it. Raises JournalUnavailable."""
     if _is_empty(url):
-        return [_report_of_nothing(mirror) for mirror in mirrors]
-    with translated(url), open_engine(url, writing=False).connect() as connection:
+        return [_report_of_nothing(mirror, served=is_served(url)) for mirror in mirrors]
+    with translated(url, writing=False), open_engine(url, writing=False).connect() as connection:
         _check(connection, url)
-        return [_report(connection, mirror) for mirror in mirrors]
+        served = is_served(url)
+        return [_report(connection, mirror, served=served) for mirror in mirrors]
+
+
+def report_key(url: str, mirror: str, key: str) -> KeyReport:
+    """What is known of `key`. Raises JournalUnavailable."""
+    if _is_empty(url):
+        return KeyReport(row=None, served=is_served(url))
+    with translated(url, writing=False), open_engine(url, writing=False).connect() as connection:
+        _check(connection, url)
+        query = sa.select(objects).where(objects.c.mirror == mirror, objects.c.key == key)
+        values = connection.execute(query).one_or_none()
+        return KeyReport(
+            row=None if values is None else row_from(values),
+            tried=tuple(attempts_of(connection, mirror, key)),
+            neighbours=_neighbours(connection, mirror, key) if values is None else (),
+            conditions=tuple(conditions.in_force(connection, mirror)),
+            coverage=read_coverage(connection, mirror),
+            served=is_served(url),
+        )
+
+
+def is_served(url: str) -> bool | None:
+    """Whether a service works with this journal now; None: nobody can tell this user, as with a server's journal."""
+    file = file_of(url)
+    return None if file is None else ServiceLock(file).is_held()
+
+
+def conditions_of(url: str, mirror: str) -> list[Condition]:
+    """What kept the mirror from calling when the service last said. Raises JournalUnavailable."""
+    if _is_empty(url):
+        return []
+    with translated(url, writing=False), open_engine(url, writing=False).connect() as connection:
+        _check(connection, url)
+        return conditions.in_force(connection, mirror)
+
+
+def known_of(url: str, mirror: str, keys: Sequence[str]) -> set[str]:
+    """Those of `keys` that have been seen, however they stand. Raises JournalUnavailable."""
+    if _is_empty(url):
+        return set()
+    with translated(url, writing=False), open_engine(url, writing=False).connect() as connection:
+        _check(connection, url)
+        found = set[str]()
+        for start in range(0, len(keys), LOOKUP_MOST):
+            among = objects.c.key.in_(keys[start : start + LOOKUP_MOST])
+            found.update(
+                connection.execute(sa.select(objects.c.key).where(objects.c.mirror == mirror, among)).scalars()
+            )
+        return found
 
 
 def unfinished(url: str, mirror: str, most: int) -> list[ObjectRow]:
@@ -78,7 +154,7 @@ def waiting_for_a_person(url: str, mirror: str, most: int) -> list[ObjectRow]:
 def _rows(url: str, query: sa.Select[Any]) -> list[ObjectRow]:
     if _is_empty(url):
         return []
-    with translated(url), open_engine(url, writing=False).connect() as connection:
+    with translated(url, writing=False), open_engine(url, writing=False).connect() as connection:
         _check(connection, url)
         return [row_from(values) for values in connection.execute(query)]
 
@@ -91,9 +167,8 @@ def _is_empty(url: str) -> bool:
     try:
         return not file.exists() or file.stat().st_size == 0
     except OSError as exc:
-        raise JournalUnavailable(
-            f"{file}: {exc.strerror}; ask as root or as the user that the service runs as"
-        ) from exc
+        kind = JournalForbidden if isinstance(exc, PermissionError) else JournalUnavailable
+        raise kind(f"{file}: {exc.strerror}", action=ASK_AS_OWNER) from exc
 
 
 def _check(connection: sa.Connection, url: str) -> None:
@@ -105,7 +180,7 @@ def _check(connection: sa.Connection, url: str) -> None:
         )
 
 
-def _report(connection: sa.Connection, mirror: str) -> MirrorReport:
+def _report(connection: sa.Connection, mirror: str, *, served: bool | None) -> MirrorReport:
     gone = objects.c.wanted.is_(None)
     deleted = sa.func.coalesce(objects.c.last_outcome == Outcome.REMOVED.value, sa.false())
     counted = connection.execute(
@@ -133,10 +208,19 @@ def _report(connection: sa.Connection, mirror: str) -> MirrorReport:
         oldest_stale_key=oldest.key if oldest else None,
         oldest_stale_since=from_microseconds(oldest.stale_since) if oldest else None,
         coverage=read_coverage(connection, mirror),
+        conditions=tuple(conditions.in_force(connection, mirror)),
+        served=served,
     )
 
 
-def _report_of_nothing(mirror: str) -> MirrorReport:
+def _neighbours(connection: sa.Connection, mirror: str, key: str) -> tuple[str, ...]:
+    keys = sa.select(objects.c.key).where(objects.c.mirror == mirror)
+    before = keys.where(objects.c.key < key).order_by(objects.c.key.desc()).limit(NEIGHBOURS)
+    after = keys.where(objects.c.key > key).order_by(objects.c.key).limit(NEIGHBOURS)
+    return *reversed(connection.execute(before).scalars().all()), *connection.execute(after).scalars()
+
+
+def _report_of_nothing(mirror: str, *, served: bool | None) -> MirrorReport:
     return MirrorReport(
         mirror=mirror,
         keys=dict.fromkeys(State, 0),
@@ -144,4 +228,5 @@ def _report_of_nothing(mirror: str) -> MirrorReport:
         oldest_stale_key=None,
         oldest_stale_since=None,
         coverage=Coverage(),
+        served=served,
     )

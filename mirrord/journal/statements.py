@@ -4,11 +4,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import orjson
 import sqlalchemy as sa
 
 from mirrord.journal.tables import IS_CLAIMED, IS_STALE, from_microseconds, objects, to_microseconds
-from mirrord.model.attempt import Outcome
-from mirrord.model.row import ObjectRow, State
+from mirrord.model.attempt import Operation, Outcome
+from mirrord.model.pending import Pending
+from mirrord.model.row import ObjectRow, State, Why
 
 LOOKUP_MOST = 512
 """Keys looked up by one statement; a power of two."""
@@ -150,13 +152,18 @@ def _values(row: ObjectRow) -> dict[str, Any]:
         "last_outcome": row.last_outcome.value if row.last_outcome else None,
         "last_error": row.last_error,
         "removed_at": to_microseconds(row.removed_at),
+        "wanted_at": to_microseconds(row.wanted_at),
+        "why": row.why.value if row.why else None,
+        "tries": row.tries,
+        "pending": _written(row.pending) if row.pending else None,
     }
 
 
 def row_from(cells: Sequence[Any]) -> ObjectRow:
     """A row of `objects`, its cells in the table's order."""
     mirror, key, wanted, generation, confirmed, bucket_hash, state, stale_since, due_at, *others = cells
-    attempts, strikes, claims, lease_until, last_at, last_status, last_reqid, last_outcome, last_error, gone = others
+    attempts, strikes, claims, lease_until, last_at, last_status, last_reqid, last_outcome, last_error, *more = others
+    gone, wanted_at, why, tries, pending = more
     return ObjectRow(
         mirror=mirror,
         key=key,
@@ -177,7 +184,27 @@ def row_from(cells: Sequence[Any]) -> ObjectRow:
         last_outcome=Outcome(last_outcome) if last_outcome else None,
         last_error=last_error,
         removed_at=from_microseconds(gone),
+        wanted_at=from_microseconds(wanted_at),
+        why=_WHYS[why] if why else None,
+        tries=tries,
+        pending=_read(pending) if pending else None,
     )
 
 
+def _written(pending: Pending) -> str:
+    instants = {"began_at": to_microseconds(pending.began_at), "until": to_microseconds(pending.until)}
+    fields = {name: getattr(pending, name) for name in _PLAIN}
+    return orjson.dumps({"operation": pending.operation.value, **instants, **fields}).decode()
+
+
+def _read(text: str) -> Pending:
+    fields = orjson.loads(text)
+    began_at, until = from_microseconds(fields.pop("began_at")), from_microseconds(fields.pop("until"))
+    assert began_at is not None
+    assert until is not None
+    return Pending(operation=Operation(fields.pop("operation")), began_at=began_at, until=until, **fields)
+
+
+_PLAIN = ("put_after", "generation", "hash_before", "looks", "timeouts", "reqid", "task")
 _STATES = {state.value: state for state in State}
+_WHYS = {why.value: why for why in Why}

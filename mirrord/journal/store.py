@@ -11,12 +11,15 @@ import sqlalchemy as sa
 from mirrord.decisions.comparing import first_compared
 from mirrord.decisions.removals import Decision, RemovalLimit
 from mirrord.decisions.staleness import Doubt, IntakeRules, NewKeys, Settlement, given_back, settled, take_in
-from mirrord.journal import listed, removals, schema
+from mirrord.journal import asking, conditions, listed, removals, schema
 from mirrord.journal.database import BUSY_TIMEOUT, file_of, identity_of, name_of, open_engine, replaced, translated
+from mirrord.journal.history import History
 from mirrord.journal.lock import ServiceLock
 from mirrord.journal.statements import Statements, row_from
 from mirrord.journal.tables import IS_CLAIMED, IS_STALE, coverage, from_microseconds, objects, to_microseconds
+from mirrord.model.attempt import Outcome
 from mirrord.model.change import Change, Recorded
+from mirrord.model.condition import Condition
 from mirrord.model.coverage import Coverage
 from mirrord.model.fingerprint import Fingerprint
 from mirrord.model.row import ObjectRow, State
@@ -39,6 +42,7 @@ class Journal:
         self._reader = open_engine(url, writing=False, busy_timeout=busy_timeout)
         self._connection: sa.Connection | None = None
         self._statements = Statements(self._writer.dialect)
+        self._history = History(self._writer.dialect)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._file = file_of(url)
         self._identity: tuple[int, int] | None = None
@@ -171,9 +175,16 @@ class Journal:
         if not ends:
             return []
         before = self._statements.look_up(connection, ends[0].mirror, [end.key for end in ends])
-        moved = (settled(before[end.key], end, rules) for end in ends if end.key in before)
-        after = [row for row in moved if row is not None]
+        after, tried = list[ObjectRow](), list[tuple[int, Settlement]]()
+        for end in ends:
+            row = settled(before[end.key], end, rules) if end.key in before else None
+            if row is None:
+                continue
+            after.append(row)
+            if end.attempted:
+                tried.append((row.tries, end))
         self._statements.update(connection, after)
+        self._history.write(connection, tried)
         return after
 
     async def give_back_orphans(self, mirror: str, now: datetime, rules: IntakeRules) -> int:
@@ -201,6 +212,56 @@ class Journal:
             return from_microseconds(min((at for at in (due, lapse) if at is not None), default=None))
 
         return await self._write(soonest)
+
+    async def bring_forward(self, mirror: str, outcomes: Sequence[Outcome]) -> int:
+        """Make keys due whose last attempt ended so, in the order in which they became stale; how many there were."""
+
+        def bring(connection: sa.Connection) -> int:
+            waiting = (
+                objects.c.mirror == mirror,
+                IS_STALE,
+                objects.c.pending.is_(None),
+                objects.c.due_at > objects.c.stale_since,
+                objects.c.last_outcome.in_([outcome.value for outcome in outcomes]),
+            )
+            return connection.execute(sa.update(objects).where(*waiting).values(due_at=objects.c.stale_since)).rowcount
+
+        return await self._write(bring)
+
+    async def revive(
+        self, mirror: str, outcomes: Sequence[Outcome], since: datetime, now: datetime, attempts_most: int
+    ) -> int:
+        """Make keys due that were parked since, when their last attempt ended so; how many there were.
+
+        Once only for each version: a key that has made more attempts than `attempts_most` stays where it is.
+        """
+
+        def revive(connection: sa.Connection) -> int:
+            given_up = (
+                objects.c.mirror == mirror,
+                objects.c.state == State.PARKED.value,
+                objects.c.last_outcome.in_([outcome.value for outcome in outcomes]),
+                objects.c.last_at >= to_microseconds(since),
+                objects.c.attempts <= attempts_most,
+            )
+            values = {"state": State.STALE.value, "due_at": to_microseconds(now), "strikes": 0}
+            return connection.execute(sa.update(objects).where(*given_up).values(values)).rowcount
+
+        return await self._write(revive)
+
+    async def set_conditions(self, mirror: str, in_force: Sequence[Condition]) -> None:
+        """Say what keeps the mirror from calling now, for those who ask from outside."""
+        await self._write(lambda connection: conditions.set_all(connection, mirror, in_force))
+
+    # -- what a person asks for ----------------------------------------------------------------------
+
+    async def retry(self, mirror: str, keys: Sequence[str] | None, now: datetime) -> asking.Asked:
+        """Make parked keys due; `keys` None: all of them. See `asking.retry`."""
+        return await asking.retry(self, mirror, keys, now)
+
+    async def refresh(self, mirror: str, keys: Sequence[str] | None, now: datetime) -> asking.Asked:
+        """Make keys due whatever their state; `keys` None: all that the origin has. See `asking.refresh`."""
+        return await asking.refresh(self, mirror, keys, now)
 
     # -- removals ------------------------------------------------------------------------------------
 

@@ -47,6 +47,10 @@ objects = sa.Table(
     sa.Column("last_outcome", sa.Text),
     sa.Column("last_error", sa.Text),
     sa.Column("removed_at", INSTANT),  # when the origin was found without the key; null while it has it
+    sa.Column("wanted_at", INSTANT),
+    sa.Column("why", sa.Text),
+    sa.Column("tries", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("pending", sa.Text),  # JSON; null but for a pull whose end nobody has seen
     # the primary key is the table: a scan reads it in order, a claim or settlement finds a row in one step
     sqlite_with_rowid=False,
 )
@@ -56,6 +60,35 @@ IS_STALE = sa.text("state = 'stale'")
 IS_CLAIMED = sa.text("state = 'claimed'")
 sa.Index("objects_due", objects.c.mirror, objects.c.due_at, sqlite_where=IS_STALE)
 sa.Index("objects_leased", objects.c.mirror, objects.c.lease_until, sqlite_where=IS_CLAIMED)
+
+attempts = sa.Table(
+    "attempts",
+    metadata,
+    sa.Column("mirror", sa.Text, primary_key=True),
+    sa.Column("key", KEY, primary_key=True),
+    sa.Column("slot", sa.Integer, primary_key=True),  # a ring: the key's n-th attempt overwrites the one before by KEPT
+    sa.Column("at", INSTANT, nullable=False),
+    sa.Column("operation", sa.Text, nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("reqid", sa.Text),
+    sa.Column("outcome", sa.Text),
+    sa.Column("error", sa.Text),
+    sa.Column("duration_us", sa.BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+conditions = sa.Table(
+    "conditions",
+    metadata,
+    sa.Column("mirror", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("since", INSTANT, nullable=False),
+    sa.Column("until", INSTANT),  # when the next probe may go
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("status", sa.Integer),
+    sa.Column("reqid", sa.Text),
+    # what keeps a whole mirror from calling now; a row is there while it does
+)
 
 cursors = sa.Table(
     "cursors",

@@ -6,6 +6,7 @@ from enum import StrEnum
 
 from mirrord.model.attempt import Outcome
 from mirrord.model.fingerprint import Fingerprint
+from mirrord.model.pending import Pending
 
 
 class State(StrEnum):
@@ -18,6 +19,17 @@ class State(StrEnum):
     HELD = "held"
 
 
+class Why(StrEnum):
+    """How it came that the wanted version is wanted."""
+
+    NEW = "new"  # the origin has a key that it had not
+    CHANGED = "changed"
+    REMOVED = "removed"
+    DIFFERS = "differs"  # the bucket's listing showed something else, when the key was first seen
+    DRIFTED = "drifted"  # an audit found something else in the bucket
+    ASKED = "asked"  # a person said `mirrord refresh`
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectRow:
     """One key of one mirror. All datetimes are aware, UTC."""
@@ -26,6 +38,9 @@ class ObjectRow:
     key: str
     wanted: Fingerprint | None
     """What the origin has; None: removed there."""
+    wanted_at: datetime | None = None
+    """When that version was first seen."""
+    why: Why | None = None
     generation: int = 1
     """Counts what was wanted: a call that began under an older one does not make the key fresh."""
     confirmed: Fingerprint | None = None
@@ -53,3 +68,7 @@ class ObjectRow:
     """What was wrong last: of an attempt, or how the bucket was found to differ."""
     removed_at: datetime | None = None
     """When the origin was found without the key; None while it has it."""
+    tries: int = 0
+    """Attempts made at any version, ever."""
+    pending: Pending | None = None
+    """A pull whose end nobody has seen: the bucket is looked at before Kodo is asked again."""

@@ -5,9 +5,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from mirrord.decisions.staleness import Settlement
-from mirrord.model.attempt import Outcome
+from mirrord.model.attempt import Operation, Outcome
 from mirrord.model.change import Change
 from mirrord.model.fingerprint import Fingerprint
+from mirrord.model.pending import Pending
 from mirrord.model.row import ObjectRow, State
 from mirrord.model.step import Done, NextStep
 
@@ -21,6 +22,12 @@ def at(seconds: float) -> datetime:
 
 def change(version: str | None, seconds: float = 0, key: str = "k") -> Change:
     return Change(key=key, version=None if version is None else Fingerprint(version), seen_at=at(seconds))
+
+
+def running(since: float = 0, **also: Any) -> Pending:
+    """A pull that began at that time, its end not seen."""
+    values: dict[str, Any] = {"operation": Operation.PREFETCH, "until": at(since + 300), "put_after": 0, **also}
+    return Pending(began_at=at(since), **values)
 
 
 def claimed(row: ObjectRow, seconds: float = 0) -> ObjectRow:

@@ -20,7 +20,7 @@ from mirrord.model.attempt import Outcome
 from mirrord.model.change import Change
 from mirrord.model.fingerprint import Fingerprint, of_file, of_token
 from mirrord.model.listing import ListedObject
-from mirrord.model.row import ObjectRow, State
+from mirrord.model.row import ObjectRow, State, Why
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 CTIME_NS = 1_767_225_600_123_456_700
@@ -65,7 +65,14 @@ def compared(found: ListedObject | None, content_hash: str | None = None, **thor
 
 def test_a_key_that_the_bucket_holds_is_fresh_and_keeps_the_buckets_hash() -> None:
     assert compared(listed()) == ObjectRow(
-        mirror="docs", key="a", wanted=FILE, confirmed=FILE, bucket_hash=V1, state=State.FRESH
+        mirror="docs",
+        key="a",
+        wanted=FILE,
+        wanted_at=NOW,
+        why=Why.NEW,
+        confirmed=FILE,
+        bucket_hash=V1,
+        state=State.FRESH,
     )
 
 
@@ -74,6 +81,8 @@ def test_a_key_that_the_bucket_lacks_is_due_at_once_and_says_why() -> None:
         mirror="docs",
         key="a",
         wanted=FILE,
+        wanted_at=NOW,
+        why=Why.DIFFERS,
         state=State.STALE,
         stale_since=NOW,
         due_at=NOW,
@@ -98,7 +107,8 @@ def test_in_doubt_the_content_decides(content_hash: str, state: State, thorough:
     assert compared(found, thorough=thorough) is Doubt.DOUBT
     assert isinstance(row, ObjectRow)
     assert row.state is state
-    assert row.last_error == (None if state is State.FRESH else "hash")
+    assert (row.last_error, row.why) == ((None, Why.NEW) if state is State.FRESH else ("hash", Why.DIFFERS))
+    assert row.wanted_at == NOW
 
 
 def test_a_key_that_nobody_has_leaves_no_row() -> None:

@@ -1,7 +1,7 @@
 """Every way a row moves: changes before, during and after a claim; claims that end well, badly, late or not at all."""
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -16,22 +16,26 @@ from mirrord.decisions.staleness import (
     settled,
     take_in,
 )
-from mirrord.model.attempt import Outcome
+from mirrord.model.attempt import Operation, Outcome
 from mirrord.model.change import Change
 from mirrord.model.fingerprint import Fingerprint, of_file
-from mirrord.model.row import ObjectRow, State
+from mirrord.model.pending import Pending
+from mirrord.model.row import ObjectRow, State, Why
 from mirrord.model.step import Done, Hold, NextStep, Park, Retry
-from tests.decisions.claims import at, change, claimed, ended
+from tests.decisions.claims import at, change, claimed, ended, running
 
 KEEP = IntakeRules(on_removed=OnRemoved.KEEP)
 DELETE = IntakeRules(on_removed=OnRemoved.DELETE)
 ADOPT = IntakeRules(new_keys=NewKeys.FRESH)
 V1, V2 = Fingerprint("=v1"), Fingerprint("=v2")
 
-FRESH = ObjectRow(mirror="m", key="k", wanted=V1, confirmed=V1, state=State.FRESH, generation=3, claims=2)
+FRESH = ObjectRow(
+    mirror="m", key="k", wanted=V1, wanted_at=at(-9), why=Why.NEW, confirmed=V1, generation=3, claims=2,
+    state=State.FRESH, tries=4,
+)  # fmt: skip
 STALE = ObjectRow(
-    mirror="m", key="k", wanted=V2, confirmed=V1, generation=4, claims=2,
-    state=State.STALE, stale_since=at(0), due_at=at(60), attempts=3, strikes=2,
+    mirror="m", key="k", wanted=V2, wanted_at=at(0), why=Why.CHANGED, confirmed=V1, generation=4, claims=2,
+    state=State.STALE, stale_since=at(0), due_at=at(60), attempts=3, strikes=2, tries=7,
 )  # fmt: skip
 PARKED = replace(STALE, state=State.PARKED, due_at=None)
 REMOVED = replace(STALE, wanted=None)
@@ -58,13 +62,18 @@ def let_go(row: ObjectRow, seconds: float = 60) -> ObjectRow:
 def test_a_new_key_is_stale_and_due_at_once(rules: IntakeRules) -> None:
     row = take_in(None, "m", change("=v1", 7), rules)
 
-    assert row == ObjectRow(mirror="m", key="k", wanted=V1, state=State.STALE, stale_since=at(7), due_at=at(7))
+    assert row == ObjectRow(
+        mirror="m", key="k", wanted=V1, wanted_at=at(7), why=Why.NEW,
+        state=State.STALE, stale_since=at(7), due_at=at(7),
+    )  # fmt: skip
 
 
 def test_an_adopted_key_is_fresh_without_being_asked_for() -> None:
     row = take_in(None, "m", change("=v1", 7), ADOPT)
 
-    assert row == ObjectRow(mirror="m", key="k", wanted=V1, confirmed=V1, state=State.FRESH)
+    assert row == ObjectRow(
+        mirror="m", key="k", wanted=V1, wanted_at=at(7), why=Why.NEW, confirmed=V1, state=State.FRESH
+    )
 
 
 def test_an_adopted_key_that_changes_later_is_stale() -> None:
@@ -108,14 +117,16 @@ def test_a_newer_version_is_due_at_once_with_a_clean_slate(row: ObjectRow, since
 def test_a_change_during_a_claim_leaves_the_claim_out_and_counts_the_generation() -> None:
     after = take_in(CLAIMED, "m", change("=v3", 50), KEEP)
 
-    assert after == replace(CLAIMED, wanted=Fingerprint("=v3"), generation=5, attempts=0, strikes=0)
+    assert after == replace(CLAIMED, wanted=Fingerprint("=v3"), wanted_at=at(50), generation=5, attempts=0, strikes=0)
 
 
 @pytest.mark.parametrize("rules", [KEEP, DELETE])
 def test_a_removal_during_a_claim_leaves_the_claim_out_and_counts_the_generation(rules: IntakeRules) -> None:
     after = take_in(CLAIMED, "m", change(None, 50), rules)
 
-    assert after == replace(CLAIMED, wanted=None, generation=5, attempts=0, strikes=0, removed_at=at(50))
+    assert after == replace(
+        CLAIMED, wanted=None, wanted_at=at(50), why=Why.REMOVED, generation=5, attempts=0, strikes=0, removed_at=at(50)
+    )
 
 
 @pytest.mark.parametrize("row", [FRESH, STALE, PARKED], ids=lambda row: row.state.value)
@@ -160,7 +171,7 @@ def test_a_key_that_goes_and_comes_back_during_a_claim_is_not_removed() -> None:
 
     back = took(gone, change("=v2", 51), DELETE)
 
-    assert back == replace(CLAIMED, generation=6, attempts=0, strikes=0)
+    assert back == replace(CLAIMED, wanted_at=at(51), why=Why.NEW, generation=6, attempts=0, strikes=0)
 
 
 # -- a file that was touched, not changed ----------------------------------------------------------------
@@ -187,7 +198,9 @@ def test_of_a_file_that_was_only_touched_the_content_has_to_tell(version: Finger
 def test_the_bucket_has_a_touched_file_of_the_same_content_already(version: Fingerprint) -> None:
     after = took(MIRRORED, touched(version, HASH), KEEP)
 
-    assert after == replace(MIRRORED, wanted=version, confirmed=version, generation=4)
+    assert after == replace(
+        MIRRORED, wanted=version, wanted_at=at(50), why=Why.CHANGED, confirmed=version, generation=4
+    )
 
 
 @pytest.mark.parametrize("content_hash", ["FhOther", ""], ids=["another-content", "not-to-be-had"])
@@ -250,7 +263,8 @@ def test_a_success_makes_the_key_fresh_and_keeps_the_evidence() -> None:
     after = settled(CLAIMED, end, KEEP)
 
     assert after == ObjectRow(
-        mirror="m", key="k", wanted=V2, confirmed=V2, bucket_hash="h", generation=4, claims=3, state=State.FRESH,
+        mirror="m", key="k", wanted=V2, wanted_at=at(0), why=Why.CHANGED, confirmed=V2, bucket_hash="h",
+        generation=4, claims=3, state=State.FRESH, tries=8,
         last_at=at(70), last_status=200, last_reqid="r", last_outcome=Outcome.REFRESHED,
     )  # fmt: skip
 
@@ -395,7 +409,41 @@ def test_a_claim_given_back_unused_is_no_attempt() -> None:
 
     after = settled(before, ended(before, Retry(timedelta(0)), 70, attempted=False), KEEP)
 
-    assert after == replace(before, state=State.STALE, due_at=at(70), lease_until=None)
+    assert after == replace(before, state=State.STALE, due_at=at(60), lease_until=None)
+
+
+@pytest.mark.parametrize(
+    ("due_at", "pause_s", "expected"),
+    [
+        pytest.param(at(60), 0, at(60), id="keeps-its-place-in-the-queue"),
+        pytest.param(at(60), 5, at(75), id="unless-it-asks-for-a-pause"),
+        pytest.param(None, 0, at(70), id="had-none"),
+    ],
+)
+@pytest.mark.parametrize("step", [Retry, Hold])
+def test_a_claim_given_back_unused_is_due(
+    step: type[Retry | Hold], due_at: datetime | None, pause_s: float, expected: datetime
+) -> None:
+    claim = replace(CLAIMED, due_at=due_at)
+
+    after = settled(claim, ended(claim, step(timedelta(seconds=pause_s)), 70, attempted=False), KEEP)
+
+    assert after is not None
+    assert (after.state, after.due_at, after.tries) == (State.STALE, expected, 7)
+
+
+def test_an_attempt_loses_its_place_in_the_queue_though_its_retry_does_not_wait() -> None:
+    after = settled(CLAIMED, ended(CLAIMED, Retry(timedelta(0)), 70), KEEP)
+
+    assert after is not None
+    assert after.due_at == at(70)
+
+
+def test_a_claim_given_back_unused_whose_file_moved_on_is_due_at_once() -> None:
+    after = settled(CLAIMED, ended(CLAIMED, Retry(timedelta(0)), 70, found="=v3", attempted=False), KEEP)
+
+    assert after is not None
+    assert (after.wanted, after.due_at, after.generation) == ("=v3", at(70), 5)
 
 
 def test_under_keep_a_claimed_removal_asks_for_nothing_and_comes_to_rest() -> None:
@@ -477,6 +525,179 @@ def test_after_a_killed_pull_the_old_version_is_asked_for_again() -> None:
 
     assert back is not None
     assert (back.state, back.due_at) == (State.STALE, at(80))
+
+
+# -- why and since when a version is wanted ----------------------------------------------------------------
+
+GONE = replace(FRESH, wanted=None, why=Why.REMOVED)
+
+
+@pytest.mark.parametrize(
+    ("row", "version", "why"),
+    [
+        pytest.param(None, "=v1", Why.NEW, id="never-seen"),
+        pytest.param(FRESH, "=v2", Why.CHANGED, id="changed"),
+        pytest.param(FRESH, None, Why.REMOVED, id="removed"),
+        pytest.param(GONE, "=v1", Why.NEW, id="came-back"),
+        pytest.param(CLAIMED, "=v3", Why.CHANGED, id="changed-during-a-claim"),
+        pytest.param(CLAIMED, None, Why.REMOVED, id="removed-during-a-claim"),
+        pytest.param(claimed(GONE), "=v1", Why.NEW, id="came-back-during-a-claim"),
+        pytest.param(replace(FRESH, why=Why.DRIFTED), "=v2", Why.CHANGED, id="drifted-and-changed"),
+    ],
+)
+@pytest.mark.parametrize("rules", [KEEP, DELETE], ids=["keep", "delete"])
+def test_a_change_says_why_and_since_when_the_version_is_wanted(
+    row: ObjectRow | None, version: str | None, why: Why, rules: IntakeRules
+) -> None:
+    after = took(row, change(version, 50), rules)
+
+    assert (after.wanted, after.why, after.wanted_at) == (version, why, at(50))
+
+
+@pytest.mark.parametrize(
+    ("row", "found", "why"),
+    [
+        pytest.param(CLAIMED, "=v3", Why.CHANGED, id="moved-on"),
+        pytest.param(CLAIMED, None, Why.REMOVED, id="vanished"),
+        pytest.param(claimed(REMOVED), "=v3", Why.NEW, id="came-back"),
+    ],
+)
+@pytest.mark.parametrize("attempted", [True, False], ids=["attempted", "given-back"])
+def test_a_change_that_the_settlement_saw_itself_counts_from_then_on(
+    row: ObjectRow, found: str | None, why: Why, attempted: bool
+) -> None:
+    after = settled(row, ended(row, Retry(timedelta(0)), 70, found=found, attempted=attempted), DELETE)
+
+    assert after is not None
+    assert (after.wanted, after.why, after.wanted_at) == (found, why, at(70))
+
+
+def test_a_version_that_was_newer_than_the_row_before_the_call_was_first_seen_by_the_settlement() -> None:
+    after = settled(CLAIMED, ended(CLAIMED, Done(), 70, asked_for="=v3", found="=v3"), KEEP)
+
+    assert after is not None
+    assert (after.state, after.why, after.wanted_at) == (State.FRESH, Why.CHANGED, at(70))
+
+
+@pytest.mark.parametrize("why", Why)
+@pytest.mark.parametrize("attempted", [True, False], ids=["attempted", "given-back"])
+def test_without_a_change_a_settlement_leaves_why_and_since_when_alone(why: Why, attempted: bool) -> None:
+    claim = replace(CLAIMED, why=why)
+
+    after = settled(claim, ended(claim, Retry(timedelta(0)), 70, attempted=attempted), KEEP)
+
+    assert after is not None
+    assert (after.why, after.wanted_at) == (why, at(0))
+
+
+def test_a_change_recorded_during_the_call_keeps_the_time_at_which_it_was_seen() -> None:
+    now = took(CLAIMED, change("=v3", 50), KEEP)
+
+    after = settled(now, ended(CLAIMED, Done(), 70, asked_for="=v2", found="=v3"), KEEP)
+
+    assert after is not None
+    assert (after.why, after.wanted_at) == (Why.CHANGED, at(50))
+
+
+def test_a_dead_claimers_key_is_wanted_for_the_reason_it_was() -> None:
+    after = given_back(CLAIMED, at(70), KEEP)
+
+    assert (after.why, after.wanted_at, after.tries) == (Why.CHANGED, at(0), 7)
+
+
+# -- what counts as a try, and a pull whose end nobody saw -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "step", [Done(), Retry(timedelta(0)), Hold(timedelta(0)), Park()], ids=lambda step: type(step).__name__
+)
+@pytest.mark.parametrize("found", ["=v2", "=v3", None], ids=["as-asked-for", "moved-on", "vanished"])
+@pytest.mark.parametrize("counts", [True, False], ids=["strike", "no-strike"])
+def test_every_attempt_is_a_try_whatever_came_of_it(step: NextStep, found: str | None, counts: bool) -> None:
+    after = settled(CLAIMED, ended(CLAIMED, step, 70, found=found, counts=counts), DELETE)
+
+    assert after is not None
+    assert after.tries == 8
+
+
+def test_tries_outlast_a_change_that_clears_the_slate() -> None:
+    after = took(STALE, change("=v3", 50), KEEP)
+
+    assert (after.attempts, after.tries) == (0, 7)
+
+
+@pytest.mark.parametrize("pending", [running(70), None], ids=["another-runs", "ended"])
+@pytest.mark.parametrize("step", [Done(), Retry(timedelta(0)), Park()], ids=lambda step: type(step).__name__)
+@pytest.mark.parametrize("found", ["=v2", "=v3", None], ids=["as-asked-for", "moved-on", "vanished"])
+def test_an_attempt_leaves_the_pull_that_it_says(pending: Pending | None, step: NextStep, found: str | None) -> None:
+    claim = replace(CLAIMED, pending=running(10, timeouts=2))
+
+    after = settled(claim, ended(claim, step, 70, pending=pending, found=found), DELETE)
+
+    assert after is not None
+    assert after.pending == pending
+
+
+@pytest.mark.parametrize("found", ["=v2", "=v3", None], ids=["unchanged", "moved-on", "vanished"])
+@pytest.mark.parametrize(
+    ("said", "left"),
+    [
+        pytest.param(None, running(10), id="given-back-unused"),
+        pytest.param(running(10, looks=1), running(10, looks=1), id="looked-at"),
+    ],
+)
+def test_a_pull_that_runs_survives_a_give_back(said: Pending | None, left: Pending, found: str | None) -> None:
+    claim = replace(CLAIMED, pending=running(10))
+    end = ended(claim, Retry(timedelta(0)), 70, attempted=False, pending=said, found=found)
+
+    after = settled(claim, end, DELETE)
+
+    assert after is not None
+    assert (after.pending, after.tries, after.last_at) == (left, 7, None)
+
+
+@pytest.mark.parametrize("version", ["=v3", "=v1", None], ids=["changed", "rolled-back", "removed"])
+@pytest.mark.parametrize("row", [STALE, PARKED, CLAIMED], ids=lambda row: row.state.value)
+def test_a_pull_that_runs_outlasts_what_is_wanted_then(row: ObjectRow, version: str | None) -> None:
+    after = took(replace(row, pending=running(10)), change(version, 50), DELETE)
+
+    assert after.pending == running(10)
+
+
+def test_a_pull_that_runs_outlasts_the_claimer() -> None:
+    after = given_back(replace(CLAIMED, pending=running(10)), at(70), KEEP)
+
+    assert after.pending == running(10)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_while_a_pull_may_run_nothing_is_known_of_the_object(outcome: Outcome) -> None:
+    claim = replace(CLAIMED, bucket_hash="h")
+
+    after = settled(claim, ended(claim, Retry(timedelta(0)), 70, outcome=outcome, pending=running(70)), KEEP)
+
+    assert after is not None
+    assert (after.confirmed, after.bucket_hash) == (None, None)
+
+
+def test_while_an_accepted_fetch_runs_going_back_to_the_old_version_does_not_make_the_key_fresh() -> None:
+    claim = replace(CLAIMED, bucket_hash="h")
+    accepted = running(70, operation=Operation.ASYNC_FETCH, task="t")
+    after = settled(claim, ended(claim, Retry(timedelta(seconds=1)), 70, attempted=False, pending=accepted), KEEP)
+
+    back = took(after, change("=v1", 80), KEEP)  # the bucket may hold v2 at any time
+
+    assert (back.state, back.bucket_hash) == (State.STALE, None)
+
+
+def test_a_file_that_its_writer_never_rests_is_not_looked_at_without_a_pause() -> None:
+    claim = replace(CLAIMED, pending=running(10))
+    end = ended(claim, Retry(timedelta(seconds=1)), 70, attempted=False, pending=running(10, looks=1), found="=v3")
+
+    after = settled(claim, end, KEEP)
+
+    assert after is not None
+    assert after.due_at == at(70) + MOVED_ON_PAUSE
 
 
 # -- the claimer died ---------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from mirrord.decisions.staleness import IntakeRules, OnRemoved, Settlement, given_back, settled, take_in
 from mirrord.model.attempt import Outcome
-from mirrord.model.row import ObjectRow, State
+from mirrord.model.row import ObjectRow, State, Why
 from mirrord.model.step import Done, NextStep, Park, Retry
-from tests.decisions.claims import SAME, at, change, claimed, ended
+from tests.decisions.claims import SAME, at, change, claimed, ended, running
 
 SOON = Retry(timedelta(seconds=1))
 
@@ -38,7 +38,11 @@ class OneKey(RuleBasedStateMachine):
         self.row: ObjectRow | None = None
         self.call: Call | None = None
         self.lapsed: list[Call] = []
-        self.generation = self.claims = 0
+        self.generation = self.claims = self.tries = 0
+        self.runs = False
+        """Whether Kodo still pulls for a call whose end nobody saw."""
+        self.pulls: str | None = None
+        """What it had from the origin when that call was made."""
         self.dropped = False
         """Whether a person wanted the bucket's copy of the removed key to stay."""
 
@@ -103,17 +107,55 @@ class OneKey(RuleBasedStateMachine):
     # -- the dispatcher and Kodo ---------------------------------------------------------------------
 
     @precondition(lambda self: self.row is not None and self.row.state is State.STALE)
-    @rule(acts=st.booleans())
-    def is_claimed(self, acts: bool) -> None:
+    @rule(acts=st.booleans(), in_vain=st.sampled_from([False, False, True]))
+    def is_claimed(self, acts: bool, in_vain: bool = False) -> None:
         assert self.row is not None
         self.row = claimed(self.row, self.now)
         self.call = Call(claim=self.row, asked_for=self.origin)
         keeps = self.row.wanted is None and self.rules.on_removed is OnRemoved.KEEP
-        if keeps or (self.row.wanted is None) != (self.origin is None):  # what was to be done no longer is
+        # what was to be done no longer is; or nobody may ask now
+        if in_vain or keeps or (self.row.wanted is None) != (self.origin is None):
             self._settle(self.call, Retry(timedelta(0)), attempted=False, asked_for=SAME)
+            self.call = None
+        elif self.row.pending is not None and (self.runs or self.row.wanted is not None):
+            self._look(self.call)
             self.call = None
         elif acts:
             self.kodo_acts()
+
+    def _look(self, call: Call) -> None:
+        """Given back while the pull runs; ended and verified; or ended with something else in the bucket."""
+        assert self.row is not None
+        tries = self.row.tries
+        if self.runs:
+            self._settle(call, SOON, attempted=False, pending=running(0, looks=1), asked_for=SAME)
+            assert (self.row.tries, self.row.pending) == (tries, running(0, looks=1))
+        elif self.bucket == self.origin:
+            self._settle(call, Done(), asked_for=call.asked_for, bucket_hash=f"hash of {self.bucket}")
+            assert (self.row.tries, self.row.pending) == (tries + 1, None)
+        else:
+            self._settle(call, SOON, asked_for=call.asked_for, outcome=Outcome.TIMED_OUT)
+
+    @precondition(lambda self: self.runs)
+    @rule(early=st.booleans())
+    def running_pull_ends(self, early: bool) -> None:
+        self.runs = False
+        got = self.pulls if early else self.origin
+        self.bucket = got or self.bucket
+
+    @precondition(lambda self: self.call is not None and self.call.claim.wanted is not None)
+    @rule()
+    def pull_goes_on_unseen(self) -> None:
+        self.runs, self.pulls = True, self.origin
+        self._end(SOON, Outcome.TIMED_OUT, pending=running(0))
+
+    @precondition(lambda self: self.call is not None and self.call.claim.wanted is not None)
+    @rule()
+    def fetch_is_accepted(self) -> None:
+        assert self.call is not None
+        self.runs, self.pulls = True, self.origin
+        self._settle(self.call, SOON, attempted=False, pending=running(0), asked_for=SAME)
+        self.call = None
 
     @precondition(lambda self: self.call is not None and not self.call.acted)
     @rule()
@@ -159,9 +201,9 @@ class OneKey(RuleBasedStateMachine):
 
         assert settled(self.row, late, self.rules) is None
 
-    def _end(self, step: NextStep, outcome: Outcome, bucket_hash: str | None = None) -> None:
+    def _end(self, step: NextStep, outcome: Outcome, **also: object) -> None:
         assert self.call is not None
-        self._settle(self.call, step, asked_for=self.call.asked_for, outcome=outcome, bucket_hash=bucket_hash)
+        self._settle(self.call, step, asked_for=self.call.asked_for, outcome=outcome, **also)
         self.call = None
 
     def _settle(self, call: Call, step: NextStep, *, asked_for: str | None, **also: object) -> None:
@@ -223,7 +265,21 @@ class OneKey(RuleBasedStateMachine):
         if self.row is not None:
             assert self.row.generation >= self.generation
             assert self.row.claims >= self.claims
-            self.generation, self.claims = self.row.generation, self.row.claims
+            assert self.row.tries >= self.tries
+            assert self.row.tries <= self.row.claims
+            self.generation, self.claims, self.tries = self.row.generation, self.row.claims, self.row.tries
+
+    @invariant()
+    def a_version_has_its_reason_and_its_time(self) -> None:
+        row = self.row
+        if row is not None:
+            assert (row.why is Why.REMOVED) is (row.wanted is None)
+            assert row.wanted_at is not None
+            assert row.wanted_at <= at(self.now)
+
+    @invariant()
+    def a_pull_that_runs_is_known_of(self) -> None:
+        assert not self.runs or (self.row is not None and self.row.pending is not None)
 
 
 OneKey.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

@@ -10,12 +10,23 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from mirrord.journal.history import KEPT
+from mirrord.model.attempt import Operation, Outcome
+from mirrord.model.pending import Pending
 from mirrord.model.row import ObjectRow, State
 from mirrord.model.step import Done, NextStep, Park, Retry
-from tests.journal.ledger import ALL, DELETE, LEASE, Ledger, at, change, ended
+from tests.journal.ledger import ALL, DELETE, LEASE, MIRROR, Ledger, at, change, ended
 
 KEYS = ["a", "a/b", "～", "😀"]
 LEASE_S = LEASE.total_seconds()
+pulls = st.none() | st.builds(
+    Pending,
+    operation=st.just(Operation.PREFETCH),
+    began_at=st.just(at(0)),
+    until=st.just(at(600)),
+    put_after=st.just(2**53 + 1),
+    looks=st.integers(0, 3),
+)
 
 
 @dataclass
@@ -31,6 +42,14 @@ class Key:
     """Whether a change came in while the claim was out."""
     held: bool = False
     """Whether it is a removal that waits for the guard."""
+    since: float | None = None
+    """When it became stale."""
+    was_due: float = 0
+    """When it was due before it was claimed."""
+    failed: bool = False
+    """Whether its last attempt did."""
+    pending: Pending | None = None
+    tries: int = 0
 
     @property
     def wanted(self) -> str | None:
@@ -89,6 +108,7 @@ class JournalOnAFile(RuleBasedStateMachine):
             known.version = version and version[1:]
             if known.holder is None:
                 known.is_to_be_done(self.now)
+                known.since = self.now if known.since is None else known.since
             else:
                 known.changed = True
 
@@ -110,6 +130,7 @@ class JournalOnAFile(RuleBasedStateMachine):
         assert released == len(held)
         for known in held:
             known.held, known.due_at = False, None if drop else self.now
+            known.since = None if drop else known.since
 
     @rule(most=st.sampled_from([1, 2, ALL]))
     def is_claimed(self, most: int) -> None:
@@ -130,7 +151,9 @@ class JournalOnAFile(RuleBasedStateMachine):
             assert known.holder is None
             assert row.wanted == known.wanted
             assert (row.state, row.lease_until) == (State.CLAIMED, at(self.now) + LEASE)
+            assert (row.pending, row.tries) == (known.pending, known.tries)
             known.holder, known.due_at, known.lapses_at = row.claims, None, self.now + LEASE_S
+            known.was_due = due[row.key]
             self.out.append(row)
         self._sort_out()
 
@@ -138,20 +161,66 @@ class JournalOnAFile(RuleBasedStateMachine):
     @rule(data=st.data(), step=st.sampled_from([Done(), Retry(timedelta(seconds=5)), Park()]))
     def claims_settle(self, data: st.DataObject, step: NextStep) -> None:
         self.now += 1
-        claims = data.draw(st.lists(st.sampled_from(self.out), min_size=1, unique_by=lambda row: row.key))
+        claims = self._some_in_time(data)
+        pending = None if step == Done() else data.draw(pulls)
+        outcome = Outcome.REFRESHED if step == Done() else Outcome.UNAVAILABLE
+        ends = [ended(claim, step, self.now, outcome=outcome, pending=pending) for claim in claims]
 
-        rows = self.ledger.settle(*(ended(claim, step, self.now) for claim in claims), rules=DELETE)
+        rows = self.ledger.settle(*ends, rules=DELETE)
 
         assert {row.key for row in rows} == {claim.key for claim in claims}
         for row in rows:
             known = self.keys[row.key]
+            known.tries, known.pending, known.failed = known.tries + 1, pending, step != Done()
             if known.changed:
                 known.is_to_be_done(self.now)
             else:
                 known.due_at = self.now + 5 if isinstance(step, Retry) else None
+                known.since = None if step == Done() else known.since
                 known.holder = None
             assert row.wanted == known.wanted
         self._sort_out()
+
+    @precondition(lambda self: self.out)
+    @rule(data=st.data(), pause_s=st.sampled_from([0, 0, 5]))
+    def claims_are_given_back(self, data: st.DataObject, pause_s: int) -> None:
+        self.now += 1
+        claims = self._some_in_time(data)
+        pending = data.draw(pulls)
+        step = Retry(timedelta(seconds=pause_s))
+
+        self.ledger.settle(
+            *(ended(claim, step, self.now, attempted=False, pending=pending) for claim in claims), rules=DELETE
+        )
+
+        for claim in claims:
+            known = self.keys[claim.key]
+            known.pending = pending or known.pending
+            if known.changed:
+                known.is_to_be_done(self.now)
+            else:
+                known.due_at = self.now + pause_s if pause_s else known.was_due
+                known.holder = None
+        self._sort_out()
+
+    @rule()
+    def an_outage_ends(self) -> None:
+        waiting = [
+            known
+            for known in self.keys.values()
+            if known.due_at is not None and known.failed and known.pending is None and known.due_at != known.since
+        ]
+
+        brought = self.ledger.run(self.ledger.journal.bring_forward(MIRROR, [Outcome.UNAVAILABLE]))
+
+        assert brought == len(waiting)
+        for known in waiting:
+            known.due_at = known.since
+
+    def _some_in_time(self, data: st.DataObject) -> list[ObjectRow]:
+        """Claims that are out; one whose lease has ended settles nothing, though nobody took its key."""
+        claims = data.draw(st.lists(st.sampled_from(self.out), min_size=1, unique_by=lambda row: row.key))
+        return [row for row in claims if self.now < self.keys[row.key].lapses_at]
 
     @precondition(lambda self: self.late)
     @rule(data=st.data(), step=st.sampled_from([Done(), Retry(timedelta(0)), Park()]))
@@ -196,6 +265,15 @@ class JournalOnAFile(RuleBasedStateMachine):
             assert (states[key] == "claimed") is (known.holder is not None)
             assert (states[key] == "stale") is (known.due_at is not None)
             assert (states[key] == "held") is known.held
+
+    @invariant()
+    def each_key_has_its_last_attempts(self) -> None:
+        rows = self.ledger.select("SELECT key, count(*), max(slot) FROM attempts GROUP BY key")
+
+        assert {key: count for key, count, _ in rows} == {
+            key: min(known.tries, KEPT) for key, known in self.keys.items() if known.tries
+        }
+        assert all(slot < KEPT for _, _, slot in rows)
 
     @invariant()
     def the_next_turn_is_known(self) -> None:

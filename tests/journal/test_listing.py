@@ -7,6 +7,7 @@ import pytest
 from mirrord.decisions.comparing import CLOCKS_APART_NS, TICK_NS
 from mirrord.decisions.staleness import IntakeRules, NewKeys
 from mirrord.journal.listing import PAGE, Listing, Progress
+from mirrord.journal.tables import to_microseconds
 from mirrord.model.change import Change
 from mirrord.model.fingerprint import Fingerprint, of_file
 from mirrord.model.listing import ListedObject
@@ -145,7 +146,11 @@ def test_an_audit_makes_stale_what_the_bucket_lost_or_replaced(ledger: Ledger) -
 
     assert counts == (3, 4, 1)
     assert ledger.states() == {"a": "fresh", "b": "stale", "c": "stale", "d": "stale"}
-    assert set(ledger.select("SELECT last_error, confirmed FROM objects WHERE state = 'stale'")) == {("drifted", None)}
+    assert set(ledger.select("SELECT why, last_error, confirmed FROM objects WHERE state = 'stale'")) == {
+        ("drifted", "drifted", None)
+    }
+    # the version is none that was seen only now
+    assert set(ledger.select("SELECT wanted_at FROM objects")) == {(to_microseconds(at(0)),)}
     assert sorted(ledger.claim_keys(100)) == ["b", "c", "d"]
 
 

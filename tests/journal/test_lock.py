@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,57 @@ def test_kill_9_frees_it(file: Path) -> None:
     assert process.returncode == -signal.SIGKILL
     assert lock.acquire()
     lock.release()
+
+
+def test_asking_who_holds_it_takes_nothing(file: Path) -> None:
+    lock, asking = ServiceLock(file), ServiceLock(file)
+
+    before = asking.is_held()
+    made = file.with_name("journal.db.lock").exists()
+    lock.acquire()
+    meanwhile = (asking.is_held(), lock.is_held())
+    lock.release()
+
+    assert (before, made) == (False, False)
+    assert meanwhile == (True, True)
+    assert asking.is_held() is False
+    assert lock.acquire()
+    lock.release()
+
+
+def test_asking_is_never_in_the_way_of_one_that_wants_it(file: Path) -> None:
+    lock, asking, over = ServiceLock(file), ServiceLock(file), threading.Event()
+    lock.acquire()
+    lock.release()
+
+    def ask() -> None:
+        while not over.is_set():
+            asking.is_held()
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    taken = []
+    for _ in range(2000):
+        taken.append(lock.acquire())
+        lock.release()
+    over.set()
+    thread.join()
+
+    assert all(taken)
+
+
+def test_the_dead_hold_nothing(file: Path) -> None:
+    lock = ServiceLock(file)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        meanwhile = lock.is_held()
+        process.kill()
+
+    assert meanwhile is True
+    assert lock.is_held() is False
 
 
 def test_letting_go_of_what_is_not_held_is_nothing(file: Path) -> None:

@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -16,10 +16,14 @@ from alembic.script import ScriptDirectory
 from mirrord.journal import schema
 from mirrord.journal.database import open_engine
 from mirrord.journal.errors import JournalTooNew
+from mirrord.journal.listing import Listing, Progress
 from mirrord.journal.report import report
-from mirrord.journal.tables import metadata
+from mirrord.journal.tables import metadata, to_microseconds
+from mirrord.model.attempt import Outcome
+from mirrord.model.coverage import Coverage
+from mirrord.model.row import State
 from tests.journal.conftest import OpenLedger
-from tests.journal.ledger import Ledger, change, url_of
+from tests.journal.ledger import DELETE, MIRROR, Ledger, at, change, ended, url_of
 
 
 def declared(file: Path) -> dict[str, str]:
@@ -34,11 +38,36 @@ def become(file: Path, revision: str) -> None:
         connection.execute("UPDATE alembic_version SET version_num = ?", [revision])
 
 
-def test_head_is_the_newest_revision() -> None:
+def migrations() -> Config:
     config = Config()
     config.set_main_option("script_location", str(files("mirrord.journal") / "migrations"))
+    return config
 
-    assert ScriptDirectory.from_config(config).get_heads() == [schema.HEAD]
+
+def migrate(file: Path, revision: str) -> None:
+    """Make the tables as the program of that revision had them, or bring older ones there."""
+    engine = open_engine(url_of(file), writing=True)
+    with engine.connect() as connection, connection.begin():
+        config = migrations()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    engine.dispose()
+
+
+def write(file: Path, *statements: str) -> None:
+    with closing(sqlite3.connect(file)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def micros(seconds: float) -> int:
+    count = to_microseconds(at(seconds))
+    assert count is not None
+    return count
+
+
+def test_head_is_the_newest_revision() -> None:
+    assert ScriptDirectory.from_config(migrations()).get_heads() == [schema.HEAD]
 
 
 def test_a_new_journal_is_at_head(ledger: Ledger) -> None:
@@ -46,8 +75,9 @@ def test_a_new_journal_is_at_head(ledger: Ledger) -> None:
     assert ledger.select("PRAGMA journal_mode") == [("wal",)]
 
 
-def test_the_migrated_tables_are_those_declared(ledger: Ledger) -> None:
-    engine = open_engine(url_of(ledger.file), writing=False)
+def test_the_migrated_tables_are_those_declared(file: Path) -> None:
+    migrate(file, "head")
+    engine = open_engine(url_of(file), writing=False)
 
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -56,13 +86,113 @@ def test_the_migrated_tables_are_those_declared(ledger: Ledger) -> None:
     assert differences == []
 
 
-def test_the_migrated_tables_are_those_declared_to_the_last_index(ledger: Ledger, tmp_path: Path) -> None:
-    engine = sa.create_engine(url_of(tmp_path / "declared.db"))
+@pytest.mark.parametrize("first", ["0001", "0002", "head"])
+def test_the_migrated_tables_are_those_declared_to_the_last_index(ledger: Ledger, tmp_path: Path, first: str) -> None:
+    migrated = tmp_path / "migrated.db"
+    migrate(migrated, first)
 
-    metadata.create_all(engine)
-    engine.dispose()
+    migrate(migrated, "head")
 
-    assert declared(ledger.file) == declared(tmp_path / "declared.db")
+    assert declared(migrated) == declared(ledger.file)
+
+
+OBJECTS_0002 = (
+    "INSERT INTO objects (mirror, key, wanted, generation, confirmed, bucket_hash, state, stale_since, due_at, "
+    "attempts, strikes, claims, lease_until, last_at, last_status, last_reqid, last_outcome, last_error, removed_at) "
+    "VALUES "
+)
+
+
+@pytest.fixture
+def written_by_0002(file: Path) -> Path:
+    """A journal as the program of revision 0002 left it: a key in every state, and everything else there was."""
+    migrate(file, "0002")
+    write(
+        file,
+        f"""{OBJECTS_0002}
+        ('docs', 'claimed', '=2', 3, '=1', 'h', 'claimed', {micros(1)}, {micros(1)}, 0, 0, 4, {micros(500)},
+         {micros(1)}, 200, 'r', 'refreshed', NULL, NULL),
+        ('docs', 'fresh', '=1', 1, '=1', 'h', 'fresh', NULL, NULL, 0, 0, 1, NULL,
+         {micros(2)}, 200, 'r', 'refreshed', NULL, NULL),
+        ('docs', 'held', NULL, 2, '=1', 'h', 'held', {micros(3)}, NULL, 0, 0, 1, NULL,
+         {micros(2)}, 200, 'r', 'refreshed', NULL, {micros(3)}),
+        ('docs', 'new', '=1', 1, NULL, NULL, 'stale', {micros(4)}, {micros(4)}, 0, 0, 0, NULL,
+         NULL, NULL, NULL, NULL, NULL, NULL),
+        ('docs', 'parked', '=1', 1, NULL, NULL, 'parked', {micros(2)}, NULL, 5, 5, 5, NULL,
+         {micros(9)}, 404, 'r', 'origin-missing', 'Ü', NULL),
+        ('docs', 'waiting', '=1', 1, '=0', 'h', 'stale', {micros(2)}, {micros(60)}, 5, 4, 5, NULL,
+         {micros(9)}, 599, 'r', 'unavailable', 'E', NULL),
+        ('other', 'new', '=9', 1, NULL, NULL, 'stale', {micros(4)}, {micros(4)}, 0, 0, 0, NULL,
+         NULL, NULL, NULL, NULL, NULL, NULL)""",
+        f"INSERT INTO coverage VALUES ('docs', {micros(7)}, {micros(8)}, 'overflow', '8:1')",
+        f"INSERT INTO cursors VALUES ('docs', 'listing docs:', 'marker', {micros(5)})",
+        "INSERT INTO listed VALUES ('docs', 'fresh', 5, 'h', 17672256000000001)",
+    )
+    return file
+
+
+def test_what_an_older_program_wrote_is_there_as_it_was(written_by_0002: Path, open_ledger: OpenLedger) -> None:
+    with closing(sqlite3.connect(written_by_0002)) as connection:
+        before = connection.execute("SELECT * FROM objects ORDER BY mirror, key").fetchall()
+
+    ledger = open_ledger()
+
+    assert ledger.select("SELECT version_num FROM alembic_version") == [(schema.HEAD,)]
+    # nobody knows since when and why those versions are wanted, or how often they were tried
+    assert ledger.select("SELECT * FROM objects ORDER BY mirror, key") == [
+        (*row, None, None, 0, None) for row in before
+    ]
+    assert ledger.select("SELECT * FROM listed") == [("docs", "fresh", 5, "h", 17672256000000001)]
+    assert ledger.select("SELECT count(*) FROM attempts UNION ALL SELECT count(*) FROM conditions") == [(0,), (0,)]
+    progress = Progress(marker="marker", objects=1, moved_at=at(5))
+    assert ledger.run(Listing(ledger.journal, MIRROR, "docs:").progress()) == progress
+    assert ledger.run(ledger.journal.covered(MIRROR)) == Coverage(
+        complete_as_of=at(7), lost_since=at(8), lost_reason="overflow", root="8:1"
+    )
+
+
+def test_claims_go_on_where_an_older_program_left_them(written_by_0002: Path, open_ledger: OpenLedger) -> None:
+    ledger = open_ledger()
+    ledger.give_back_orphans(10, rules=DELETE)
+
+    claims = ledger.claim(60)
+    rows = ledger.settle(*(ended(claim, seconds=61, reqid="s") for claim in claims), rules=DELETE)
+
+    assert [(row.key, row.wanted_at, row.why, row.tries, row.pending) for row in claims] == [
+        ("new", None, None, 0, None),
+        ("claimed", None, None, 0, None),
+        ("waiting", None, None, 0, None),
+    ]
+    assert {(row.key, row.state, row.tries) for row in rows} == {
+        (key, State.FRESH, 1) for key in ("new", "claimed", "waiting")
+    }
+    assert set(ledger.select("SELECT key, slot, reqid FROM attempts")) == {
+        (key, 1, "s") for key in ("new", "claimed", "waiting")
+    }
+    assert ledger.states()["held"] == "held"
+
+
+def test_what_changes_after_a_migration_has_its_reason(written_by_0002: Path, open_ledger: OpenLedger) -> None:
+    ledger = open_ledger()
+
+    ledger.record(change("fresh", "2", 70), change("parked", None, 70), change("held", "1", 70), rules=DELETE)
+
+    assert set(ledger.select(f"SELECT key, why FROM objects WHERE wanted_at = {micros(70)}")) == {
+        ("fresh", "changed"),
+        ("parked", "removed"),
+        ("held", "new"),
+    }
+
+
+def test_keys_that_an_older_program_saw_fail_are_brought_forward(
+    written_by_0002: Path, open_ledger: OpenLedger
+) -> None:
+    ledger = open_ledger()
+
+    brought = ledger.run(ledger.journal.bring_forward(MIRROR, [Outcome.UNAVAILABLE]))
+
+    assert brought == 1
+    assert ledger.claim_keys(5) == ["waiting", "new"]
 
 
 def test_opening_a_journal_again_keeps_what_it_holds(ledger: Ledger, open_ledger: OpenLedger) -> None:

@@ -18,11 +18,12 @@ from mirrord.decisions.staleness import IntakeRules, NewKeys, Settlement
 from mirrord.journal.database import open_engine
 from mirrord.journal.statements import Statements, row_from
 from mirrord.journal.tables import objects
-from mirrord.model.attempt import Outcome
+from mirrord.model.attempt import Operation, Outcome
 from mirrord.model.change import Recorded
 from mirrord.model.coverage import Coverage
 from mirrord.model.fingerprint import of_file
-from mirrord.model.row import ObjectRow, State
+from mirrord.model.pending import Pending
+from mirrord.model.row import ObjectRow, State, Why
 from mirrord.model.step import Done, Hold, NextStep, Park, Retry
 from tests.journal.conftest import OpenLedger
 from tests.journal.ledger import ALL, DELETE, LEASE, MIRROR, RULES, Ledger, at, change, ended, url_of
@@ -438,12 +439,19 @@ def test_coverage_comes_back_as_it_was_last_remembered(
 texts = st.none() | st.text(max_size=10)
 instants = st.none() | st.datetimes().map(lambda naive: at(0) + (naive - naive.min) / 50)
 counts = st.integers(min_value=0, max_value=2**31)
+pulls = st.builds(
+    Pending,
+    operation=st.sampled_from(Operation), began_at=instants.filter(bool), until=instants.filter(bool),
+    put_after=st.integers(min_value=2**53, max_value=2**63 - 1), hash_before=texts, looks=counts, timeouts=counts,
+    generation=counts, reqid=texts, task=texts,
+)  # fmt: skip
 rows = st.builds(
     ObjectRow,
     mirror=st.text(max_size=10), key=st.text(max_size=10), wanted=texts, generation=counts, confirmed=texts,
     bucket_hash=texts, state=st.sampled_from(State), stale_since=instants, due_at=instants, attempts=counts,
     strikes=counts, claims=counts, lease_until=instants, last_at=instants, last_status=st.none() | counts,
     last_reqid=texts, last_outcome=st.none() | st.sampled_from(Outcome), last_error=texts, removed_at=instants,
+    wanted_at=instants, why=st.none() | st.sampled_from(Why), tries=counts, pending=st.none() | pulls,
 )  # fmt: skip
 
 

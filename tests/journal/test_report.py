@@ -5,8 +5,12 @@ from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from mirrord.decisions.staleness import IntakeRules, NewKeys
-from mirrord.journal.report import report, unfinished, waiting_for_a_person
+from mirrord.journal.lock import ServiceLock
+from mirrord.journal.report import conditions_of, report, report_key, unfinished, waiting_for_a_person
+from mirrord.model.condition import Condition
 from mirrord.model.coverage import Coverage
 from mirrord.model.row import State
 from mirrord.model.step import Done, Park, Retry
@@ -118,3 +122,27 @@ def test_a_report_waits_for_no_writer(ledger: Ledger) -> None:
         (docs,) = report(url_of(ledger.file), [MIRROR])
 
     assert docs.keys[State.STALE] == 1
+
+
+@pytest.mark.parametrize("is_there", [True, False], ids=["a journal", "none yet"])
+def test_whether_a_service_works_with_it_is_told(file: Path, is_there: bool) -> None:
+    if is_there:
+        Ledger(file).close()
+    lock = ServiceLock(file)
+
+    (before,), key_before = report(url_of(file), [MIRROR]), report_key(url_of(file), MIRROR, "a")
+    lock.acquire()
+    (docs,), key = report(url_of(file), [MIRROR]), report_key(url_of(file), MIRROR, "a")
+    lock.release()
+
+    assert (before.served, key_before.served) == (False, False)
+    assert (docs.served, key.served) == (True, True)
+
+
+def test_what_kept_a_mirror_is_told_of_that_mirror(ledger: Ledger) -> None:
+    held = Condition(name="held", since=at(1), until=at(9), reason="refused")
+    ledger.run(ledger.journal.set_conditions(MIRROR, [held]))
+
+    assert conditions_of(url_of(ledger.file), MIRROR) == [held]
+    assert conditions_of(url_of(ledger.file), "other") == []
+    assert conditions_of(url_of(ledger.file.with_name("none.db")), MIRROR) == []

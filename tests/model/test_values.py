@@ -9,20 +9,25 @@ import pytest
 
 from mirrord.model.attempt import Operation, Outcome, Reply, Verdict
 from mirrord.model.change import Change, Recorded, Rejection
+from mirrord.model.condition import Condition
 from mirrord.model.coverage import Coverage
 from mirrord.model.fingerprint import FileVersion
-from mirrord.model.row import ObjectRow, State
+from mirrord.model.pending import Pending
+from mirrord.model.row import ObjectRow, State, Why
 from mirrord.model.step import Done, Hold, Park, Retry
 
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 VALUES = [
     pytest.param(Reply(status=200), id="Reply"),
     pytest.param(Verdict(outcome=Outcome.REFRESHED), id="Verdict"),
-    pytest.param(Change(key="k", version=None, seen_at=datetime(2026, 1, 1, tzinfo=UTC)), id="Change"),
+    pytest.param(Change(key="k", version=None, seen_at=NOW), id="Change"),
     pytest.param(Rejection(name="k", reason="r"), id="Rejection"),
     pytest.param(Recorded(), id="Recorded"),
     pytest.param(Coverage(), id="Coverage"),
     pytest.param(FileVersion(size_bytes=0, modified_ns=0, changed_ns=0, inode=0), id="FileVersion"),
     pytest.param(ObjectRow(mirror="m", key="k", wanted=None), id="ObjectRow"),
+    pytest.param(Pending(operation=Operation.PREFETCH, began_at=NOW, until=NOW, put_after=0), id="Pending"),
+    pytest.param(Condition(name="held", since=NOW, until=None, reason="r"), id="Condition"),
     pytest.param(Retry(timedelta(0)), id="Retry"),
     pytest.param(Hold(timedelta(0)), id="Hold"),
 ]
@@ -44,8 +49,9 @@ def test_a_value_cannot_be_changed(value: Any) -> None:
             "refreshed removed origin-missing origin-failing throttled unavailable refused timed-out",
             id="the-logs-outcome",
         ),
-        pytest.param(Operation, "prefetch fetch glb-fetch delete", id="the-logs-operation"),
+        pytest.param(Operation, "prefetch fetch glb-fetch async-fetch delete", id="the-logs-operation"),
         pytest.param(State, "fresh stale claimed parked held", id="the-journals-state"),
+        pytest.param(Why, "new changed removed differs drifted asked", id="the-journals-why"),
     ],
 )
 def test_programs_may_rely_on_these_words(names: type[StrEnum], said: str) -> None:
