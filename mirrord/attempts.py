@@ -7,15 +7,19 @@ from typing import Any, assert_never
 
 import structlog
 
-from mirrord.decisions import verification
+from mirrord.decisions import pulling, verification
 from mirrord.decisions.retry import RetryPolicy, next_step
 from mirrord.decisions.staleness import Settlement
-from mirrord.decisions.verdict import ADVICE, NOT_KODO, NOT_OURS
+from mirrord.decisions.statuses import SUPPORT_ADVICE
+from mirrord.decisions.verdict import advice
 from mirrord.decisions.verification import Contradicted, Unverified, Verification, Verified
-from mirrord.model.attempt import Operation, Reply, Verdict
+from mirrord.gate import Lesson
+from mirrord.model.attempt import Fault, Operation, Outcome, Reply, Verdict
 from mirrord.model.fingerprint import Fingerprint, size_of
+from mirrord.model.pending import Pending
 from mirrord.model.row import ObjectRow
 from mirrord.model.step import Done, Hold, NextStep, Park, Retry
+from mirrord.outages import Heard
 
 log = structlog.get_logger()
 
@@ -42,6 +46,13 @@ class Asked:
     reply: Reply
     verdict: Verdict
     step: NextStep
+    counts: bool
+    """Whether the attempt is used up."""
+    error: str | None = None
+    pending: Pending | None = None
+    """The pull that may be running nevertheless."""
+    began_at: datetime | None = None
+    """None: before this claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +62,9 @@ class Ended:
     claim: Claim
     at: datetime
     asked: Asked | None = None
-    """None: nothing was asked, the claim is given back."""
+    """None: nothing was asked, or it goes on: the claim is given back."""
+    awaited: Pending | None = None
+    """A pull that runs, as far as anybody can see."""
     verification: Verification | None = None
     """Of a success; None: the call's word is enough."""
 
@@ -67,25 +80,96 @@ class Attempts:
     def asked(
         self,
         claim: Claim,
+        began_at: datetime,
         at: datetime,
-        operation: Operation,
-        reply: Reply,
-        verdict: Verdict,
+        heard: Heard,
         *,
-        hold: timedelta | None,
+        lesson: Lesson,
+        pending: Pending | None = None,
     ) -> Ended:
-        """Decide what follows a call, and leave its one line. `hold`: how long a refused mirror waits."""
-        row = claim.row
+        """Decide what follows a call, and leave its one line. `pending`: what of it may still be running."""
+        row, reply, verdict, error = claim.row, heard.reply, heard.verdict, heard.words
+        counts = verdict.counts and lesson.isolated
         step = next_step(
             verdict,
             attempt=row.attempts + 1,
-            strikes=row.strikes + (1 if verdict.counts else 0),
+            strikes=row.strikes + counts,
             policy=self._policy,
             chance=self._chance(),
             retry_after=timedelta(seconds=reply.retry_after_s) if reply.retry_after_s else None,
-            size_bytes=size_of(row.wanted),
+            alone=lesson.hot,
         )
-        asked = Asked(operation, reply, verdict, Hold(hold or step.delay) if isinstance(step, Hold) else step)
+        if pending is not None and isinstance(step, Retry):
+            error = f"{error}; the bucket is looked at before it is asked for again"
+        asked = Asked(
+            operation=heard.operation,
+            reply=reply,
+            verdict=verdict,
+            step=_in_time(step, lesson.pause, pending, at),
+            counts=counts,
+            error=error,
+            pending=pending,
+            began_at=began_at,
+        )
+        self._say_attempted(row, at, asked, repeated=lesson.repeated)
+        return Ended(claim, at, asked)
+
+    def accepted(self, claim: Claim, at: datetime, reply: Reply, pending: Pending) -> Ended:
+        """Kodo will pull by and by: the attempt goes on, and its line comes when it has ended."""
+        log.info(
+            "pull.accepted",
+            mirror=claim.row.mirror,
+            bucket=self._bucket,
+            key=claim.row.key,
+            task=reply.task,
+            waiting=reply.waiting,
+            reqid=reply.reqid,
+        )
+        return Ended(claim, at, awaited=pending)
+
+    def found(self, claim: Claim, at: datetime, pending: Pending, reply: Reply) -> Ended:
+        """A pull that nobody saw end has ended: `reply` is what the bucket holds now, still to be verified."""
+        row, lasted_s = claim.row, (at - pending.began_at).total_seconds()
+        done = Verdict(outcome=Outcome.REFRESHED)
+        # the evidence is that of the call which asked for it; the look has its own
+        answer = replace(reply, reqid=pending.reqid, xlog=None, duration_s=lasted_s)
+        asked = Asked(pending.operation, answer, done, Done(), counts=True, began_at=pending.began_at)
+        if pending.task is not None:  # else it has its line, of the call without an answer
+            self._say_attempted(row, at, asked)
+        else:
+            log.info(
+                "pull.confirmed",
+                mirror=row.mirror,
+                bucket=self._bucket,
+                key=row.key,
+                operation=pending.operation.value,
+                reqid=pending.reqid,
+                stat_reqid=reply.reqid,
+                looks=pending.looks,
+                duration_s=round(lasted_s, 3),
+            )
+        return Ended(claim, at, asked)
+
+    def overtaken(self, claim: Claim, at: datetime, pending: Pending) -> None:
+        """An asynchronous fetch has ended, well or not, of a version that nobody wants any more: its line."""
+        lasted_s = (at - pending.began_at).total_seconds()
+        reply = Reply(status=200, reqid=pending.reqid, duration_s=lasted_s)
+        error = "the origin has another version by now, which is asked for next"
+        done = Verdict(outcome=Outcome.REFRESHED)
+        asked = Asked(pending.operation, reply, done, Retry(timedelta(0)), counts=False, error=error)
+        self._say_attempted(claim.row, at, asked)
+
+    def given_up(self, claim: Claim, at: datetime, pending: Pending) -> Ended:
+        """An asynchronous fetch has come to nothing; Kodo does not say why."""
+        error = f"accepted as task {pending.task}, and nothing came of it; Kodo does not say why"
+        lasted_s = (at - pending.began_at).total_seconds()
+        reply = Reply(status=200, reqid=pending.reqid, error=error, duration_s=lasted_s)
+        late = Verdict(outcome=Outcome.TIMED_OUT, fault=Fault.KEY)
+        row = claim.row
+        step = next_step(
+            late, attempt=row.attempts + 1, strikes=row.strikes + 1, policy=self._policy, chance=self._chance()
+        )
+        asked = Asked(pending.operation, reply, late, step, counts=True, error=error)
         self._say_attempted(row, at, asked)
         return Ended(claim, at, asked)
 
@@ -103,11 +187,14 @@ class Attempts:
             at=end.at,
             asked_for=version,
             found=found,
-            counts=asked.verdict.counts,
+            counts=asked.counts,
+            operation=asked.operation,
+            duration_s=asked.reply.duration_s,
+            pending=asked.pending,
             status=asked.reply.status,
             reqid=asked.reply.reqid,
             outcome=asked.verdict.outcome,
-            error=_error(asked),
+            error=asked.error,
             bucket_hash=asked.reply.hash,
         )
         # a version that the origin has no longer cannot be verified any more, and the key is stale again anyway
@@ -128,13 +215,16 @@ class Attempts:
                 return replace(settlement, step=step, error=found.sentence, bucket_hash=found.found_hash)
             case Unverified(why):
                 again = verification.after_no_answer(attempt=row.attempts + 1, policy=self._policy, chance=chance())
-                return replace(settlement, step=again, counts=False, error=f"could not be verified: {why}")
+                error, pending = f"could not be verified: {why}", _to_be_looked_at(end)
+                return replace(settlement, step=again, counts=False, error=error, pending=pending)
             case _:
                 assert_never(end.verification)
 
-    def _say_attempted(self, row: ObjectRow, at: datetime, asked: Asked) -> None:
+    def _say_attempted(self, row: ObjectRow, at: datetime, asked: Asked, *, repeated: bool = False) -> None:
         reply = asked.reply
         level, word, delay = _step_in_words(asked.step)
+        if repeated and level == "error":
+            level = "warning"  # a person has been told
         fields: dict[str, Any] = {
             "mirror": row.mirror,
             "bucket": self._bucket,
@@ -149,12 +239,12 @@ class Attempts:
             "retry_in_s": _seconds(delay),
             "duration_s": round(reply.duration_s, 6),
             "lag_s": round((at - (row.stale_since or at)).total_seconds(), 3),
-            "error": _error(asked),
+            "error": asked.error,
         }
         if reply.headers:
             fields["headers"] = dict(reply.headers)
-        if isinstance(asked.step, Hold):
-            fields["action"] = ADVICE.get(reply.status or 0, "ask Qiniu's support, with the reqid")
+        if isinstance(asked.step, Hold | Park) and not repeated:
+            fields["action"] = advice(asked.operation, reply, asked.verdict) or SUPPORT_ADVICE
         getattr(log, level)("refresh.attempted", **fields)
 
     def _say_contradicted(self, row: ObjectRow, reqid: str | None, found: Contradicted, step: NextStep) -> None:
@@ -179,30 +269,57 @@ class Attempts:
             log.warning("verification.failed", **fields)
 
 
+def _to_be_looked_at(end: Ended) -> Pending | None:
+    """So that a success nobody could verify is looked at again, and not pulled again."""
+    row, asked = end.claim.row, end.asked
+    if asked is None or asked.began_at is None:
+        return None
+    pending = pulling.pending_after(
+        asked.reply,
+        operation=asked.operation,
+        began_at=asked.began_at,
+        now=end.at,
+        skew=timedelta(seconds=asked.reply.skew_s or 0.0),
+        size_bytes=size_of(row.wanted),
+        hash_before=row.bucket_hash,
+        before=None,
+    )
+    return replace(pending, generation=row.generation, timeouts=row.pending.timeouts if row.pending else 0)
+
+
 def _given_back(end: Ended) -> Settlement:
     row, claim = end.claim.row, end.claim
+    if end.awaited is not None:
+        pause = pulling.next_look(end.awaited, end.at)
+    else:
+        pause = UNSEEN_PAUSE if row.wanted is None and not claim.seen else timedelta(0)
     return Settlement(
         mirror=row.mirror,
         key=row.key,
         claims=row.claims,
         generation=row.generation,
-        step=Retry(UNSEEN_PAUSE if row.wanted is None and not claim.seen else timedelta(0)),
+        step=Retry(pause),
         at=end.at,
         asked_for=row.wanted,
         found=claim.version,
         attempted=False,
+        pending=end.awaited,
     )
 
 
-def _error(asked: Asked) -> str | None:
-    """What was wrong, in the words of who knows best."""
-    match asked.operation, asked.reply.status:
-        case _, 200 if asked.verdict.fault:
-            return NOT_KODO
-        case Operation.DELETE, 608:
-            return NOT_OURS
+def _in_time(step: NextStep, pause: timedelta | None, pending: Pending | None, at: datetime) -> NextStep:
+    """When to go on: the next look at a pull that may be running, or the mirror's next probe."""
+    match step:
+        case Retry(delay):
+            if pending is not None:
+                return Retry(pulling.next_look(pending, at))
+            return step if pause is None else Retry(min(delay, pause))
+        case Hold(delay):
+            return Hold(pause or delay)
+        case Done() | Park():
+            return step
         case _:
-            return asked.reply.error
+            assert_never(step)
 
 
 def _step_in_words(step: NextStep) -> tuple[str, str, timedelta | None]:

@@ -216,6 +216,8 @@ class _Reading:
             except (OSError, ValueError) as exc:
                 got = f"{_shown((), name) if Path(name).is_absolute() else 'a relative path'}, {_why(exc)}"
                 expected = "the path of a file that holds the secret key, not the key itself"
+                if isinstance(exc, PermissionError):
+                    expected = "a file that this user may read: ask as root or as the user that the service runs as"
                 self.blame(layer.file, "kodo.secret_key_file", got, expected)
                 found = _Layer("", "", {"kodo": {"secret_key": "-"}})  # else it were said to be missing, too
             self.layers.insert(0, found)

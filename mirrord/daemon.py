@@ -14,6 +14,7 @@ from mirrord.intake import Intake
 from mirrord.journal.errors import JournalBusy
 from mirrord.journal.patience import PatientJournal
 from mirrord.kodo.client import KodoClient
+from mirrord.preflight import Preflight, warn
 from mirrord.sources.contract import Source, SourceUnavailable
 from mirrord.systemd import Notifier
 
@@ -41,6 +42,7 @@ class Service:
     """Everything that runs, ready to be run once."""
 
     mirrors: Sequence[Mirror]
+    preflights: Sequence[Preflight]
     journal: PatientJournal
     kodo: KodoClient
     notifier: Notifier
@@ -79,11 +81,13 @@ class Service:
             if await self._started(stop):
                 self.notifier.ready(self._status())
                 log.info("service.started", mirrors=[each.name for each in self.mirrors], journal=self.journal.name)
+            finding = tasks.create_task(self.kodo.keep_fresh(), name="hosts")
+            doubting = tasks.create_task(warn(self.preflights), name="preflight")
             await stop.wait()
             self.notifier.stopping()
             flying = sum(each.dispatcher.in_flight for each in self.mirrors)
             log.info("service.stopping", calls_in_flight=flying, at_most_s=self.drain_most.total_seconds())
-            for task in (*intakes, *audits):
+            for task in (*intakes, *audits, doubting, finding):
                 task.cancel()  # what they had not recorded, the next scan finds
             for each in self.mirrors:
                 each.dispatcher.stop()

@@ -3,64 +3,38 @@
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Protocol
 
-from aiolimiter import AsyncLimiter
+import structlog
 
 from mirrord.attempts import Attempts, Claim, Ended
-from mirrord.decisions.retry import RetryPolicy, hold_after
-from mirrord.decisions.staleness import IntakeRules, OnRemoved
-from mirrord.decisions.verdict import judge
+from mirrord.decisions.pulling import Look
+from mirrord.decisions.staleness import OnRemoved
+from mirrord.decisions.verdict import judge, wording
+from mirrord.gate import NOTHING_LEARNT, Gate
 from mirrord.journal.store import Journal
-from mirrord.kodo import protocol
-from mirrord.kodo.entry import origin_url
-from mirrord.kodo.protocol import Request
-from mirrord.model.attempt import Fault, Operation, Outcome, Reply, Silence, Verdict
+from mirrord.model.attempt import Operation, Outcome, Reply, Silence
 from mirrord.model.fingerprint import Fingerprint
 from mirrord.model.row import ObjectRow
 from mirrord.model.step import Done, Park
+from mirrord.outages import Heard, Ticket
+from mirrord.pulls import Pulls, Seen
+from mirrord.target import Target
 from mirrord.verifier import Verifier
+
+log = structlog.get_logger()
 
 IDLE_S = 1.0
 """How often an idle dispatcher looks whether another process, such as `mirrord refresh`, made something due."""
 
 TICK_S = 0.01
 """While there is a queue, what ends within this time is settled together."""
-PROBE_PATIENCE = timedelta(seconds=2)
-"""An account is refused at once: a probe still unanswered after this is only a slow pull."""
 VERIFYING_MOST = 4000
 """Claims that may wait for their verification; they do not count among those that wait for a call."""
 LONELY_S = 0.2
 """How long a success still waits for others to be verified with, when nothing else is in flight."""
 
 Observe = Callable[[Sequence[str]], Awaitable[dict[str, Fingerprint | None]]]
-
-
-class Kodo(Protocol):
-    """The part of the client that a dispatcher needs."""
-
-    async def ask(self, bucket: str, request: Request) -> Reply: ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """What is asked, and how fast."""
-
-    mirror: str
-    bucket: str
-    operation: Operation
-    origin_url: str | None
-    """What a key is appended to; None only for prefetch, where the bucket itself knows."""
-    rules: IntakeRules
-    retry: RetryPolicy
-    lease: timedelta
-    call_limit: timedelta
-    """The longest one call can take; nothing is sent under a lease that ends sooner."""
-    concurrency: int
-    per_second: float
-    """0: no limit of our own."""
 
 
 class Dispatcher:
@@ -71,7 +45,8 @@ class Dispatcher:
         *,
         target: Target,
         journal: Journal,
-        kodo: Kodo,
+        pulls: Pulls,
+        gate: Gate,
         observe: Observe,
         now: Callable[[], datetime],
         chance: Callable[[], float],
@@ -80,14 +55,14 @@ class Dispatcher:
     ) -> None:
         self._target = target
         self._journal = journal
-        self._kodo = kodo
+        self._pulls = pulls
+        self._gate = gate
         self._observe = observe
         self._now = now
         self._attempts = Attempts(bucket=target.bucket, policy=target.retry, chance=chance)
         self._verifier = verifier
         self._removed = removed
         self._verifying = 0
-        self._limiter = _limiter(target.per_second)
         self._queue: asyncio.Queue[Claim | None] = asyncio.Queue()
         self._ended: list[Ended] = []
         self._woken = asyncio.Event()
@@ -98,11 +73,6 @@ class Dispatcher:
         self._finishing = False
         self._settled = 0
         self._turned_at = now()
-        # until the first answer that is not about the account, one key at a time asks for all
-        self._probing = True
-        self._probed_at = now()
-        self._hold: timedelta | None = None
-        self._held_until: datetime | None = None
 
     # -- lifetime --------------------------------------------------------------------------------------
 
@@ -126,13 +96,14 @@ class Dispatcher:
         self._woken.set()
 
     def finish(self) -> None:
-        """Nothing new will be recorded: `run` returns once all is fresh or parked, or the mirror is held."""
+        """Nothing new will be recorded: `run` returns once all is fresh or parked, or to wait is hopeless."""
         self._finishing = True
         self._woken.set()
 
     def stop(self) -> None:
         """Claim nothing more; `run` returns when the calls in flight have ended and are settled."""
         self._stopping = True
+        self._gate.stop()
         if self._verifier is not None:
             self._verifier.hurry()
         self._woken.set()
@@ -161,7 +132,7 @@ class Dispatcher:
     @property
     def held(self) -> bool:
         """Whether Kodo refuses the account or the bucket, so that nothing can be done for any key."""
-        return self._hold is not None
+        return self._gate.held
 
     def stuck_for(self, now: datetime) -> timedelta:
         """How long this half has not taken a turn; idle and waiting for slow calls are turns."""
@@ -171,11 +142,13 @@ class Dispatcher:
 
     async def _turn_forever(self) -> None:
         """Settle what has ended and claim what is due, in one transaction, again and again."""
+        await self._journal.bring_forward(self._target.mirror, _OF_AN_EARLIER_DAY)
         while True:
             self._woken.clear()
             now = self._turned_at = self._now()
             ended, self._ended = self._ended, []
             room = self._room(now, self._unsettled - self._verifying - len(ended))
+            await self._tell(now)  # first: what is healed goes before what is newer
             rows = await self._settle_and_claim(ended, now, room) if ended or room else []
             if self._stopping and self._unsettled == 0:
                 return
@@ -183,8 +156,8 @@ class Dispatcher:
                 await self._queue_up(rows)
                 await self._wait(now, None)
             else:
-                due_at = await self._journal.next_due(self._target.mirror) if room else self._held_until
-                if self._finishing and self._unsettled == 0 and (due_at is None or self.held):
+                due_at = await self._journal.next_due(self._target.mirror) if room else self._gate.shut_until(now)
+                if self._finishing and self._unsettled == 0 and (due_at is None or self._gate.hopeless):
                     return
                 self._verify_alone()
                 await self._wait(now, due_at)
@@ -193,20 +166,26 @@ class Dispatcher:
 
     def _room(self, now: datetime, working: int) -> int:
         """How many more keys to claim, while so many are claimed and not only waiting for their verification."""
-        if self._stopping or self._holding(now):
+        if self._stopping:
             return 0
-        if self._probing:
-            if working == 0:
-                self._probed_at = now
-                return 1
-            if now - self._probed_at < PROBE_PATIENCE:
-                return 0
-        # twice as many again as can be in flight, so that a free slot never waits for the journal
-        room = min(3 * self._target.concurrency - working, VERIFYING_MOST - self._verifying)
-        return room if room >= self._target.concurrency else 0
+        room = self._gate.room(now, working)
+        return 0 if room > 1 and self._verifying >= VERIFYING_MOST else room
 
-    def _holding(self, now: datetime) -> bool:
-        return self._held_until is not None and now < self._held_until
+    async def _tell(self, now: datetime) -> None:
+        """Tell the journal what has changed for the mirror as a whole."""
+        healed = self._gate.take_healed()
+        if healed:
+            await self._journal.bring_forward(self._target.mirror, tuple(healed))
+        for recovery in self._gate.take_recoveries():
+            keys = await self._journal.revive(
+                self._target.mirror, recovery.outcomes, recovery.since, now, self._target.retry.max_attempts
+            )
+            if keys:
+                log.info("keys.revived", mirror=self._target.mirror, keys=keys, since=recovery.since)
+                self._woken.set()
+        conditions = self._gate.take_conditions(now)
+        if conditions is not None:
+            await self._journal.set_conditions(self._target.mirror, conditions)
 
     def _verify_alone(self) -> None:
         """Wait no longer for successes to verify together, once none can come."""
@@ -246,52 +225,81 @@ class Dispatcher:
         task = asyncio.current_task()
         assert task is not None
         while (claim := await self._queue.get()) is not None:
-            operation, reply = await self._call(claim, task)
-            self._end(claim, operation, reply)
+            end = await (self._ask if claim.row.pending is None else self._look_first)(claim, task)
+            self._woken.set()
+            if self._verifier is not None and end.asked is not None and end.asked.verdict.outcome is Outcome.REFRESHED:
+                self._verifying += 1
+                self._verifier.take(end)
+            else:
+                self._ended.append(end)
 
-    def _end(self, claim: Claim, operation: Operation | None, reply: Reply | None) -> None:
+    async def _look_first(self, claim: Claim, task: "asyncio.Task[None]") -> Ended:
+        """Ask what the claim is for, once no earlier pull of the key can be running any more."""
+        pending = claim.row.pending
+        assert pending is not None
+        if not self._may_ask(claim, self._now()):
+            return Ended(claim, self._now())
+        seen = await self._pulls.look(claim.row.key, pending)
+        return self._judged(claim, seen) or await self._ask(claim, task)
+
+    def _judged(self, claim: Claim, seen: Seen) -> Ended | None:
+        """How a claim ends whose key had a pull running; None: by asking for it again."""
+        now, pending = self._now(), seen.pending
+        if seen.look is Look.RUNNING:
+            return Ended(claim, now, awaited=pending)
+        if pending.generation != claim.row.generation or claim.version != claim.row.wanted:
+            if pending.task is not None:
+                self._attempts.overtaken(claim, now, pending)
+            return None  # it was of a version that is wanted no longer
+        if seen.look is Look.ENDED:
+            return self._attempts.found(claim, now, pending, seen.reply)
+        return self._attempts.given_up(claim, now, pending) if pending.task is not None else None
+
+    async def _ask(self, claim: Claim, task: "asyncio.Task[None]") -> Ended:
+        ticket = await self._gate.enter(claim.row.key) if self._may_ask(claim, self._now()) else None
+        if ticket is None:
+            return Ended(claim, self._now())
+        try:
+            # it may have waited for its turn
+            answer = await self._call(claim, ticket, task) if self._may_ask(claim, ticket.began_at) else None
+        finally:
+            self._gate.leave()
+        if answer is None:
+            return Ended(claim, self._now())
+        operation, reply = answer
         now = self._now()
-        self._woken.set()
-        if operation is None or reply is None:
-            self._ended.append(Ended(claim, now))
-            return
+        pending = self._pulls.pending_after(claim, operation, reply, ticket.began_at)
         verdict = judge(operation, reply)
-        self._learn(verdict, now)
-        end = self._attempts.asked(claim, now, operation, reply, verdict, hold=self._hold)
-        if self._verifier is not None and verdict.outcome is Outcome.REFRESHED:
-            self._verifying += 1
-            self._verifier.take(end)
-        else:
-            self._ended.append(end)
+        heard = Heard(operation, verdict, reply, wording(operation, reply, verdict))
+        # a call that was cut says nothing of anybody
+        lesson = NOTHING_LEARNT if reply.silence is Silence.CUT else self._gate.learn(ticket, heard)
+        if pending is not None and verdict.fault is None:
+            return self._attempts.accepted(claim, now, reply, pending)
+        return self._attempts.asked(claim, ticket.began_at, now, heard, lesson=lesson, pending=pending)
 
     def _take_back(self, verified: Sequence[Ended]) -> None:
         self._verifying -= len(verified)
         self._ended += verified
         self._woken.set()
 
-    async def _call(self, claim: Claim, task: "asyncio.Task[None]") -> tuple[Operation | None, Reply | None]:
-        if self._limiter is not None and self._may_ask(claim):
-            await self._limiter.acquire()
-        if not self._may_ask(claim):
-            return None, None
-        operation, request = self._request(claim.row)
-        began = self._now()
+    async def _call(self, claim: Claim, ticket: Ticket, task: "asyncio.Task[None]") -> tuple[Operation, Reply]:
         self._in_flight.add(task)
         try:
-            return operation, await self._kodo.ask(self._target.bucket, request)
+            return await self._pulls.ask(claim)
         except asyncio.CancelledError:
             if not self._cut or task.uncancel():
                 raise  # not ours: whoever cancels the service wants this task to end
             error = "cut short because the service stopped; Kodo may still be pulling"
-            duration_s = (self._now() - began).total_seconds()
-            return operation, Reply(status=None, silence=Silence.TIMED_OUT, error=error, duration_s=duration_s)
+            duration_s = (self._now() - ticket.began_at).total_seconds()
+            reply = Reply(status=None, silence=Silence.CUT, error=error, duration_s=duration_s)
+            return self._pulls.operation_for(claim.row), reply
         finally:
             self._in_flight.discard(task)
 
-    def _may_ask(self, claim: Claim) -> bool:
+    def _may_ask(self, claim: Claim, now: datetime) -> bool:
         """Whether the claim still stands, for long enough, and what was claimed is still so at the origin."""
-        row, now = claim.row, self._now()
-        if self._stopping or self._holding(now) or (row.wanted is None) != (claim.version is None):
+        row = claim.row
+        if self._stopping or (row.wanted is None) != (claim.version is None):
             return False
         if row.wanted is None and self._target.rules.on_removed is OnRemoved.KEEP:
             return False  # removed while a claim was out that nobody settled: the bucket keeps its copy
@@ -299,32 +307,6 @@ class Dispatcher:
             return False
         return (row.lease_until or now) - now >= self._target.call_limit
 
-    def _request(self, row: ObjectRow) -> tuple[Operation, Request]:
-        bucket, key = self._target.bucket, row.key
-        if row.wanted is None:
-            return Operation.DELETE, protocol.delete(bucket, key, row.bucket_hash)
-        if self._target.operation is Operation.PREFETCH:
-            return Operation.PREFETCH, protocol.prefetch(bucket, key)
-        url = origin_url(self._target.origin_url or "", key)
-        if self._target.operation is Operation.FETCH:
-            return Operation.FETCH, protocol.fetch(url, bucket, key)
-        return Operation.GLB_FETCH, protocol.glb_fetch(url, bucket, key)
 
-    def _learn(self, verdict: Verdict, at: datetime) -> None:
-        """What one answer says of the account: refused, everything waits but one probe; else everything goes."""
-        if verdict.fault is Fault.ACCOUNT:
-            if self._held_until is None or at >= self._held_until:
-                self._hold = hold_after(self._hold)
-                self._held_until = at + self._hold
-            self._probing = True
-        elif verdict.outcome is not Outcome.UNAVAILABLE:
-            if self._probing:
-                self._woken.set()  # the turn that learns this has claimed one more key at most
-            self._probing, self._hold, self._held_until = False, None, None
-
-
-def _limiter(per_second: float) -> AsyncLimiter | None:
-    if not per_second:
-        return None
-    burst = max(1.0, per_second)
-    return AsyncLimiter(burst, burst / per_second)
+_OF_AN_EARLIER_DAY = (Outcome.REFUSED, Outcome.UNAVAILABLE, Outcome.ORIGIN_FAILING, Outcome.THROTTLED)
+"""What an earlier service was told says nothing now: a person may have mended it, and then started this one."""

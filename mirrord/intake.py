@@ -46,6 +46,7 @@ class Intake:
         self._guard = guard
         self._inventory = inventory
         self._listed: bool | None = None
+        self._following = False
         self._coverage = Coverage()
         self._rejected: dict[str, None] = {}
         self._taken = 0
@@ -55,6 +56,7 @@ class Intake:
     async def follow(self) -> None:
         """Take changes in until cancelled."""
         await self._resume()
+        self._following = True
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._guard.watch(), name=f"guard {self._mirror}")
             await self._source.follow(self)
@@ -100,7 +102,8 @@ class Intake:
 
     async def take(self, changes: Sequence[Change]) -> Recorded:
         if self._listed is None and self._compares:
-            self._listed = await self._inventory.take()  # only now: an origin without files needs none
+            # only now: an origin without files needs none
+            self._listed = await self._inventory.take(patient=self._following)
         recorded = await self._journal.record(self._mirror, changes, self._rules_now())
         if recorded.doubtful:
             hashed = await self._with_hashes(recorded.doubtful)

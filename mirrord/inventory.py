@@ -8,11 +8,12 @@ from typing import Protocol
 
 import structlog
 
-from mirrord.decisions.retry import RetryPolicy, backoff
-from mirrord.decisions.verdict import ADVICE, FAILURES, NOT_KODO
+from mirrord.decisions.retry import RetryPolicy, backoff, hold_after
+from mirrord.decisions.statuses import SUPPORT_ADVICE
+from mirrord.decisions.verdict import FAILURES, NOT_KODO, advice, is_clock_wrong, judge, wording
 from mirrord.journal.listing import Listing
-from mirrord.kodo.protocol import ListPage
-from mirrord.model.attempt import Fault, Outcome, Reply, Silence
+from mirrord.kodo.replies import ListPage
+from mirrord.model.attempt import Fault, Operation, Outcome, Reply, Silence
 
 log = structlog.get_logger()
 
@@ -20,6 +21,8 @@ PATIENCE = RetryPolicy(first_delay=timedelta(milliseconds=500), max_delay=timede
 """For one page; Kodo pages a listing in well under a second."""
 PAGE_MOST = timedelta(seconds=60)
 """How long to wait for one page."""
+AWAY_AT_MOST = timedelta(minutes=10)
+"""A service that does not list for so long, be it the one host of all that is ill, is not waited for any longer."""
 KEPT = timedelta(hours=1)
 """A listing that has not moved for so long is begun anew: the bucket has moved on."""
 BAD_MARKER = 640
@@ -47,11 +50,9 @@ class Unlisted:
     status: int | None
     reqid: str | None
     calls: int
-
-    @property
-    def advice(self) -> str:
-        """What a person can do about it."""
-        return ADVICE.get(self.status or 0, "ask Qiniu's support, with the reqid, unless the reason explains itself")
+    fault: Fault
+    advice: str
+    """What a person can do about it."""
 
 
 class Inventory:
@@ -78,14 +79,38 @@ class Inventory:
         self._chance = chance
         self._patience = patience
 
-    async def take(self) -> bool:
-        """Have the whole listing in the journal, from an earlier try or asked for now; False, and said, when not."""
+    async def take(self, *, patient: bool = False) -> bool:
+        """Have the whole listing in the journal, from an earlier try or asked for now; False, and said, when not.
+
+        `patient`: wait for as long as Kodo is out of reach or refuses the account. To ask for a million keys
+        that the bucket may hold already is the dearer way.
+        """
+        began, waited = self._now(), None
+        while True:
+            end = await self._try()
+            if isinstance(end, Whole):
+                return True
+            if not (patient and self._may_pass(end, self._now() - began)):
+                break
+            if waited is None:
+                self._say_postponed(end)
+            waited = hold_after(waited)
+            await asyncio.sleep(min(waited, AWAY_AT_MOST).total_seconds())
+        await self._listing.drop()
+        self.say(end, f"every key is refreshed instead; to compare after all: {end.advice}")
+        return False
+
+    def _may_pass(self, end: Unlisted, waited: timedelta) -> bool:
+        """Whether to wait: for the account as long as it takes, since nothing else can be done either."""
+        return end.fault is Fault.ACCOUNT or (end.fault is Fault.SERVICE and waited < AWAY_AT_MOST)
+
+    async def _try(self) -> Whole | Unlisted:
         began = self._now()
         progress = await self._listing.progress()
         if progress is not None and began - progress.moved_at > KEPT:
             progress = None
         if progress is not None and not progress.marker:
-            return True
+            return Whole(objects=progress.objects, calls=0)
         if progress is None:
             await self._listing.drop()
         end = await self._read(progress.marker if progress else "", progress.objects if progress else 0)
@@ -100,10 +125,7 @@ class Inventory:
                 resumed=progress is not None,
                 duration_s=duration_s,
             )
-            return True
-        await self._listing.drop()
-        self.say(end, f"every key is refreshed instead; to compare after all: {end.advice}")
-        return False
+        return end
 
     async def read_anew(self) -> Whole | Unlisted:
         """Replace whatever listing there is by one of now."""
@@ -113,6 +135,18 @@ class Inventory:
     async def drop(self) -> None:
         """The listing has been compared: let go of it."""
         await self._listing.drop()
+
+    def _say_postponed(self, end: Unlisted) -> None:
+        tell = log.error if end.fault is Fault.ACCOUNT else log.warning
+        tell(
+            "inventory.postponed",
+            mirror=self._mirror,
+            bucket=self._bucket,
+            reason=end.reason,
+            status=end.status,
+            reqid=end.reqid,
+            action=f"{end.advice}; asked again by itself, and nothing is refreshed before it has been compared",
+        )
 
     def say(self, end: Unlisted, action: str) -> None:
         """Log that there is no listing, and what follows."""
@@ -146,7 +180,7 @@ class Inventory:
                 await self._listing.drop()  # of a listing that Kodo does not remember
                 marker, objects, restarts = "", 0, 1
             elif _is_final(reply) or failures >= self._patience.max_attempts:
-                return Unlisted(reason=_why(reply), status=reply.status, reqid=reply.reqid, calls=calls)
+                return _unlisted(reply, calls)
             await asyncio.sleep(self._pause_s(failures, reply))
 
     async def _ask(self, marker: str) -> tuple[Reply, ListPage | None]:
@@ -160,6 +194,24 @@ class Inventory:
     def _pause_s(self, failures: int, reply: Reply) -> float:
         asked_for = min(reply.retry_after_s or 0.0, self._patience.max_delay.total_seconds())
         return max(backoff(failures, self._patience, self._chance()).total_seconds(), asked_for)
+
+
+def _unlisted(reply: Reply, calls: int) -> Unlisted:
+    verdict = judge(_LIKE, reply)
+    reason, fault, todo = _why(reply), verdict.fault or Fault.KEY, SUPPORT_ADVICE
+    if reply.status == 403 and not is_clock_wrong(_LIKE, reply):
+        fault = Fault.KEY  # who may not list may still be allowed to pull
+        todo = "allow the key pair to list the bucket"
+    elif fault is Fault.ACCOUNT:
+        reason = wording(_LIKE, reply, verdict) or reason
+        todo = advice(_LIKE, reply, verdict) or todo
+    elif fault is Fault.SERVICE:
+        todo = "see whether Kodo can be reached from here"
+    return Unlisted(reason=reason, status=reply.status, reqid=reply.reqid, calls=calls, fault=fault, advice=todo)
+
+
+_LIKE = Operation.DELETE
+"""To list asks no origin, as to delete does not: what an answer says of account and Kodo is the same."""
 
 
 def _is_final(reply: Reply) -> bool:

@@ -215,6 +215,8 @@ class Mirror(Section):
     bucket: str = _need("3 to 63 letters, digits, - _ and .", pattern=r"^[A-Za-z0-9._-]{3,63}$")
     operation: Literal["prefetch", "fetch", "glb-fetch"] = "prefetch"
     origin_url: Url | None = _need(A_URL, None)  # no trailing slash
+    # Qiniu's own tool says that a fetch which is waited for suits some 50 MB (qshell, docs/sync.md)
+    async_above: Size | Literal["off"] = _need(f'{A_SIZE}; or "off"', 50 * 2**20)  # counts with an origin_url
     key_prefix: str = _need("text without control characters", "", pattern=r"^[^\x00-\x1f\x7f]*$")
     include: Patterns = _need(PATTERNS, ())
     exclude: Patterns | None = _need(PATTERNS, None)  # None: the default list

@@ -233,11 +233,11 @@ class Verifier:
             "reqid": reply.reqid,
             "error": reply.error,
         }
-        advice = ADVICE.get(reply.status or 0)
-        if advice is None:
+        if reply.status == 403:
+            action = f'{ADVICE[403]}; where stat is not allowed: verify = "off"'
+            log.error("verification.postponed", **fields, action=action)
+        else:  # an account that is refused is told by the next pull
             log.warning("verification.postponed", **fields)
-        else:
-            log.error("verification.postponed", **fields, action=f'{advice}; where stat is not allowed: verify = "off"')
 
 
 def _own_word(end: Ended) -> Reply | None:

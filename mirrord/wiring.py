@@ -5,15 +5,19 @@ import random
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from mirrord import __version__
 from mirrord.audit import Audit
 from mirrord.daemon import Mirror, Service
+from mirrord.decisions.findings import Wanted
 from mirrord.decisions.keymap import DEFAULT_EXCLUDE, Selection
+from mirrord.decisions.pulling import GROWTH_MOST
 from mirrord.decisions.removals import RemovalLimit
 from mirrord.decisions.retry import RetryPolicy
 from mirrord.decisions.staleness import IntakeRules, NewKeys, OnRemoved, lease_for
-from mirrord.dispatcher import Dispatcher, Target
+from mirrord.dispatcher import Dispatcher
+from mirrord.gate import Gate
 from mirrord.guard import RemovalGuard
 from mirrord.intake import Intake
 from mirrord.inventory import Inventory
@@ -27,10 +31,13 @@ from mirrord.kodo.exchange import Answer, Base, NoAnswer, Sender, Timeouts
 from mirrord.kodo.hosts import Hosts
 from mirrord.kodo.protocol import Host
 from mirrord.model.attempt import Operation
+from mirrord.preflight import Preflight, sample
+from mirrord.pulls import Pulls
 from mirrord.settings import Mirror as MirrorSettings
 from mirrord.settings import Settings
 from mirrord.sources.directory import DirectorySettings, DirectorySource
 from mirrord.systemd import Notifier
+from mirrord.target import Target
 from mirrord.verifier import STATS_MOST, VERIFICATION_MOST, Verifier
 
 USER_AGENT = f"mirrord/{__version__}"
@@ -52,9 +59,8 @@ class SteadyClock:
         return self._began + timedelta(microseconds=(_uptime_ns() - self._offset_ns) // 1000)
 
 
-def _uptime_ns() -> int:
-    boottime = getattr(time, "CLOCK_BOOTTIME", None)  # Linux; counts the time a laptop sleeps
-    return time.monotonic_ns() if boottime is None else time.clock_gettime_ns(boottime)
+_BOOTTIME = getattr(time, "CLOCK_BOOTTIME", None)  # Linux; counts the time a laptop sleeps
+_uptime_ns = time.monotonic_ns if _BOOTTIME is None else partial(time.clock_gettime_ns, _BOOTTIME)
 
 
 def _wall_clock() -> datetime:
@@ -68,8 +74,10 @@ def service(settings: Settings) -> Service:
     """Everything that `settings` ask for, connected and opened, not yet running. Raises JournalUnavailable."""
     journal = PatientJournal(settings.journal.url, now=now)
     journal.open()
-    kodo = _client(settings)
+    wire = _wire(settings)
+    kodo = _client(settings, wire)
     return Service(
+        preflights=[_preflight(each, kodo, wire) for each in settings.mirror],
         mirrors=[_mirror(each, settings, journal, kodo) for each in settings.mirror],
         journal=journal,
         kodo=kodo,
@@ -88,22 +96,62 @@ class _WireOnDemand:
         self._wire: Sender | None = None
 
     async def send(
-        self, method: str, base: Base, target: str, headers: Mapping[str, str], body: bytes = b""
+        self,
+        method: str,
+        base: Base,
+        target: str,
+        headers: Mapping[str, str],
+        body: bytes = b"",
+        *,
+        read: timedelta | None = None,
     ) -> Answer | NoAnswer:
         if self._wire is None:
             from mirrord.kodo.wire import Wire  # noqa: PLC0415 - a fifth of the whole start
 
             self._wire = Wire(timeouts=self._timeouts, connections=self._connections)
-        return await self._wire.send(method, base, target, headers, body)
+        return await self._wire.send(method, base, target, headers, body, read=read)
 
     async def close(self) -> None:
         if self._wire is not None:
             await self._wire.close()
 
 
-def _client(settings: Settings) -> KodoClient:
+def preflights(settings: Settings) -> tuple[list[Preflight], KodoClient]:
+    """What `check --online` asks, a preflight for each mirror; the client is to be closed then."""
+    wire = _wire(settings)
+    kodo = _client(settings, wire)
+    return [_preflight(each, kodo, wire) for each in settings.mirror], kodo
+
+
+def _preflight(mirror: MirrorSettings, kodo: KodoClient, wire: Sender) -> Preflight:
+    source = mirror.source
+    return Preflight(
+        wanted=Wanted(
+            mirror=mirror.name,
+            bucket=mirror.bucket,
+            operation=Operation(mirror.operation),
+            origin_url=mirror.origin_url,
+            verify=mirror.verify == "stat",
+        ),
+        kodo=kodo,
+        wire=wire,
+        sample=lambda: sample(
+            source.path, _selection(mirror), mirror.key_prefix, follow_symlinks=source.follow_symlinks
+        ),
+        user_agent=USER_AGENT,
+    )
+
+
+def _selection(mirror: MirrorSettings) -> Selection:
+    return Selection(mirror.include, DEFAULT_EXCLUDE if mirror.exclude is None else mirror.exclude)
+
+
+def _wire(settings: Settings) -> Sender:
     timeouts = Timeouts(connect=settings.kodo.timeouts.connect, read=settings.kodo.timeouts.read)
-    wire = _WireOnDemand(timeouts, connections=sum(each.pace.concurrency + STATS_MOST for each in settings.mirror))
+    return _WireOnDemand(timeouts, connections=sum(each.pace.concurrency + STATS_MOST for each in settings.mirror))
+
+
+def _client(settings: Settings, wire: Sender) -> KodoClient:
     pinned = {host: url for host in Host if (url := getattr(settings.kodo.hosts, host.value))}
     return KodoClient(
         wire=wire,
@@ -128,10 +176,19 @@ def _mirror(mirror: MirrorSettings, settings: Settings, journal: Journal, kodo: 
         thorough=mirror.first_run == "verify",
     )
     source = _source(mirror)
+    target = _target(mirror, settings, rules)
     dispatcher = Dispatcher(
-        target=_target(mirror, settings, rules),
+        target=target,
         journal=journal,
-        kodo=kodo,
+        pulls=Pulls(target, kodo, hash_of=source.hash_of, now=now, wall=_wall_clock),
+        gate=Gate(
+            mirror=mirror.name,
+            bucket=mirror.bucket,
+            concurrency=mirror.pace.concurrency,
+            per_second=mirror.pace.per_second,
+            now=now,
+            chance=random.random,
+        ),
         observe=source.observe,
         now=now,
         chance=random.random,
@@ -195,7 +252,6 @@ def _verifier(mirror: MirrorSettings, kodo: KodoClient, source: DirectorySource)
 
 def _source(mirror: MirrorSettings) -> DirectorySource:
     source = mirror.source
-    exclude = DEFAULT_EXCLUDE if mirror.exclude is None else mirror.exclude
     return DirectorySource(
         DirectorySettings(
             root=source.path,
@@ -208,10 +264,16 @@ def _source(mirror: MirrorSettings) -> DirectorySource:
             rescan_limited_every=source.rescan_limited_every,
             follow_symlinks=source.follow_symlinks,
         ),
-        Selection(mirror.include, exclude),
+        _selection(mirror),
         now,
         etag_of,
     )
+
+
+def _async_above(mirror: MirrorSettings) -> int | None:
+    if mirror.origin_url is None or mirror.operation == "glb-fetch" or mirror.async_above == "off":
+        return None
+    return mirror.async_above
 
 
 def _target(mirror: MirrorSettings, settings: Settings, rules: IntakeRules) -> Target:
@@ -228,8 +290,9 @@ def _target(mirror: MirrorSettings, settings: Settings, rules: IntakeRules) -> T
             max_delay=mirror.retry.max_delay,
             max_attempts=mirror.retry.max_attempts,
         ),
-        lease=lease_for(timeouts.connect, timeouts.read, verification),
-        call_limit=timeouts.connect + timeouts.read + verification,
+        lease=lease_for(timeouts.connect, timeouts.read + GROWTH_MOST, verification),
+        call_limit=timeouts.connect + timeouts.read + GROWTH_MOST + verification,
         concurrency=mirror.pace.concurrency,
-        per_second=mirror.pace.per_second,
+        read_timeout=timeouts.read,
+        async_above=_async_above(mirror),
     )

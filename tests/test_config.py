@@ -136,6 +136,8 @@ def test_a_documented_default_is_the_default(table: str, name: str, value: Any) 
         assert default is None
     elif isinstance(default, timedelta):
         assert duration(value) == default
+    elif name == "async_above":
+        assert size(value) == default
     elif isinstance(default, RemovalLimit):
         assert RemovalLimit(**value) == default
     else:

@@ -2,6 +2,8 @@
 
 import asyncio
 import functools
+import math
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -10,22 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from structlog.testing import capture_logs
 
 from mirrord.attempts import UNSEEN_PAUSE
 from mirrord.decisions.retry import RetryPolicy
 from mirrord.decisions.staleness import MOVED_ON_PAUSE, IntakeRules, OnRemoved
-from mirrord.dispatcher import PROBE_PATIENCE, Dispatcher, Target
+from mirrord.dispatcher import Dispatcher
+from mirrord.gate import PROBE_PATIENCE, Gate
 from mirrord.journal.report import report, unfinished
 from mirrord.journal.store import Journal
+from mirrord.journal.tables import IS_CLAIMED, IS_STALE, from_microseconds, objects
 from mirrord.kodo.entry import decode_url, encode_entry
 from mirrord.kodo.etag import etag_of
-from mirrord.model.attempt import Operation, Outcome, Reply
+from mirrord.kodo.protocol import Request
+from mirrord.model.attempt import Content, Operation, Outcome, Reply, Silence
 from mirrord.model.change import Change
-from mirrord.model.fingerprint import Fingerprint
+from mirrord.model.fingerprint import Fingerprint, of_file
 from mirrord.model.row import ObjectRow, State
+from mirrord.pulls import HashOf, Pulls
+from mirrord.target import Target
 from mirrord.verifier import Patience, Verifier
-from tests.fakes.kodo import FakeKodo, failing
+from tests.fakes.kodo import OK, FakeKodo, accepted, failing
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
 KEYS = [f"{n:02}.txt" for n in range(20)]
@@ -39,8 +47,8 @@ TARGET = Target(
     lease=timedelta(seconds=340),
     call_limit=timedelta(seconds=310),
     concurrency=3,
-    per_second=0,
 )
+CONNECT_FAILED = Reply(status=None, silence=Silence.CONNECT_FAILED, error="connection refused")
 DELETING = replace(TARGET, rules=IntakeRules(on_removed=OnRemoved.DELETE))
 
 
@@ -56,15 +64,40 @@ class Bench:
     on_observe: Callable[[], object] = lambda: None
     chance: float = 0.0
     on_removed: Callable[[], object] = lambda: None
+    wall_ahead: timedelta = timedelta(0)
+    """What the wall clock shows more than the one that nobody sets."""
 
-    def dispatcher(self, target: Target = TARGET) -> Dispatcher:
+    def dispatcher(
+        self,
+        target: Target = TARGET,
+        verifier: Verifier | None = None,
+        per_second: float = 0,
+        hash_of: HashOf | None = None,
+    ) -> Dispatcher:
+        """One that believes what it is told, unless there is a verifier."""
+        self.gate = Gate(
+            mirror=target.mirror,
+            bucket=target.bucket,
+            concurrency=target.concurrency,
+            per_second=per_second,
+            now=lambda: self.now,
+            chance=lambda: self.chance,
+        )
         return Dispatcher(
             target=target,
             journal=self.journal,
-            kodo=self.kodo,
+            pulls=Pulls(
+                target,
+                self.kodo,
+                hash_of=hash_of or self._hash_of,
+                now=lambda: self.now,
+                wall=lambda: self.now + self.wall_ahead,
+            ),
+            gate=self.gate,
             observe=self._observe,
             now=lambda: self.now,
             chance=lambda: self.chance,
+            verifier=verifier,
             removed=lambda: self.on_removed(),  # noqa: PLW0108 - a test may say later what is to happen
         )
 
@@ -78,15 +111,7 @@ class Bench:
             now=lambda: self.now,
             patience=Patience(pauses_s=()),
         )
-        return Dispatcher(
-            target=target,
-            journal=self.journal,
-            kodo=self.kodo,
-            observe=self._observe,
-            now=lambda: self.now,
-            chance=lambda: self.chance,
-            verifier=verifier,
-        )
+        return self.dispatcher(target, verifier)
 
     async def _hash_of(self, keys: Sequence[str]) -> dict[str, tuple[Fingerprint, str]]:
         found = {key: self.origin[key] for key in keys}
@@ -98,7 +123,9 @@ class Bench:
 
     async def publish(self, *keys: str, version: str | None = "1", rules: IntakeRules = TARGET.rules) -> None:
         """The origin has this version of the keys (None: has them no longer), and the intake has noticed."""
-        found = None if version is None else Fingerprint(f"={version}")
+        await self.publish_as(None if version is None else Fingerprint(f"={version}"), *keys, rules=rules)
+
+    async def publish_as(self, found: Fingerprint | None, *keys: str, rules: IntakeRules = TARGET.rules) -> None:
         self.origin |= dict.fromkeys(keys, found)
         changes = [Change(key=key, version=found, seen_at=self.now) for key in keys]
         await self.journal.record("docs", changes, rules)
@@ -127,12 +154,28 @@ class Bench:
             yield
             dispatcher.stop()
 
+    async def pass_time(self, dispatcher: Dispatcher, until: Callable[[], bool]) -> None:
+        """Move the clock from one moment at which something may be asked to the next, until something is so."""
+        async with asyncio.timeout(30):
+            while not until():
+                due_at, claimed = await self.journal.transact(_next_and_claimed)  # a round, for whoever is at work
+                if due_at is not None and not claimed:
+                    self.now = max(self.now, due_at, self.gate.shut_until(self.now) or self.now)
+                    dispatcher.wake()
+
     def left(self) -> dict[str, ObjectRow]:
         """The rows that are not fresh."""
         return {row.key: row for row in unfinished(self.url, "docs", 1000)}
 
     def fresh(self) -> int:
         return report(self.url, ["docs"])[0].keys[State.FRESH]
+
+
+def _next_and_claimed(connection: sa.Connection) -> tuple[datetime | None, bool]:
+    """When the next key is due, and whether any is claimed."""
+    due = connection.execute(sa.select(sa.func.min(objects.c.due_at)).where(IS_STALE)).scalar()
+    claimed = connection.execute(sa.select(sa.func.count()).select_from(objects).where(IS_CLAIMED)).scalar()
+    return from_microseconds(due), bool(claimed)
 
 
 def hash_of(version: Fingerprint) -> str:
@@ -233,7 +276,7 @@ async def test_a_first_answer_that_takes_long_is_not_waited_for(bench: Bench) ->
 async def test_calls_keep_to_the_pace_that_is_set(bench: Bench) -> None:
     await bench.publish(*(f"{n}" for n in range(30)))
 
-    await bench.finish(bench.dispatcher(replace(TARGET, per_second=20, concurrency=30)))
+    await bench.finish(bench.dispatcher(replace(TARGET, concurrency=30), per_second=20))
 
     began = bench.kodo.times[0]
     assert len(bench.kodo.asked) == 30
@@ -566,13 +609,15 @@ async def test_nothing_is_sent_under_a_lease_that_might_end_before_the_call(benc
     def pass_time() -> None:
         bench.now += next(late, timedelta(0))
 
+    left = list[timedelta]()
+    bench.kodo.on_call = lambda _: left.extend((row.lease_until or START) - bench.now for row in bench.left().values())
     bench.on_observe = pass_time
     await bench.publish("a")
 
     with capture_logs() as lines:
         await bench.finish(bench.dispatcher())
 
-    assert bench.kodo.asked == ["a"]
+    assert left == [TARGET.lease]
     assert [line["attempt"] for line in lines] == [1]
     assert bench.fresh() == 1
 
@@ -592,7 +637,13 @@ async def test_a_key_of_which_the_origin_cannot_tell_is_asked_for_as_the_journal
 async def test_every_attempt_leaves_one_line_with_all_that_is_known(bench: Bench) -> None:
     headers = {"x-reqid": "r", "server": "openresty"}
     answer = Reply(
-        status=599, reqid="r", xlog="IO:3/599", error="server operation failed", headers=headers, duration_s=0.25
+        status=599,
+        reqid="r",
+        xlog="IO:3/599",
+        error="server operation failed",
+        headers=headers,
+        duration_s=0.25,
+        content=Content.JSON,
     )
     bench.kodo = FakeKodo({"a": [answer]})
     await bench.publish("a")
@@ -630,11 +681,13 @@ async def test_a_success_is_fresh_once_the_bucket_confirms_it_and_has_one_line(b
 async def test_what_waits_for_its_verification_holds_back_no_call_and_is_not_fresh(bench: Bench) -> None:
     await bench.publish(*KEYS)
     bench.kodo.holds = dict.fromkeys(KEYS, holding("1"))
+    bench.kodo.shut_batches()
     dispatcher = bench.verifying()
 
     async with bench.at_work(dispatcher):
         await bench.kodo.until_asked(len(KEYS))
         states = {row.state for row in bench.left().values()}
+        bench.kodo.open()
         dispatcher.finish()
 
     assert states == {State.CLAIMED}
@@ -711,7 +764,7 @@ async def test_what_the_origin_has_no_longer_is_not_held_against_the_bucket(benc
 
 
 @with_bench
-async def test_what_nobody_can_confirm_is_tried_again_without_a_strike(bench: Bench) -> None:
+async def test_what_nobody_can_confirm_is_looked_at_again_without_a_strike_or_a_second_pull(bench: Bench) -> None:
     await bench.publish("a")
     bench.kodo.stat_failures = [failing(599)]
     dispatcher = bench.verifying()
@@ -721,12 +774,14 @@ async def test_what_nobody_can_confirm_is_tried_again_without_a_strike(bench: Be
         async with bench.at_work(dispatcher):
             await _until(lambda: bench.left()["a"].state is State.STALE and len(bench.kodo.batches) == 1, bench)
             row = bench.left()["a"]
-            bench.kodo.holds["a"] = holding("1")
+            bench.kodo.holds["a"] = replace(holding("1"), put_time=2**60)
             bench.now += timedelta(seconds=1)
             dispatcher.wake()
-            await bench.kodo.until_batched(2)
+            await bench.kodo.until_looked(1)
+            await _until(lambda: not bench.left(), bench)
 
-    assert [line["event"] for line in lines] == ["refresh.attempted", "verification.postponed", "refresh.attempted"]
+    assert [line["event"] for line in lines] == ["refresh.attempted", "verification.postponed", "pull.confirmed"]
+    assert bench.kodo.asked == ["a"]
     assert (row.attempts, row.strikes, row.confirmed) == (1, 0, None)
     assert (row.last_error or "").startswith("could not be verified: 599")
     assert bench.fresh() == 1
@@ -774,3 +829,278 @@ async def test_stopping_now_leaves_what_is_not_verified_stale(bench: Bench) -> N
     row = bench.left()["a"]
     assert (row.state, row.strikes, row.lease_until) == (State.STALE, 0, None)
     assert row.last_error == "could not be verified: the service stopped"
+
+
+# -- while all fail --------------------------------------------------------------------------------------
+
+NEVER_OFTEN = replace(TARGET, retry=RetryPolicy(first_delay=timedelta(minutes=8), max_attempts=3))
+OUTAGE = [*KEYS[:12]]
+
+
+class Ill(FakeKodo):
+    """Answers every call alike, until it is well."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__()
+        self.reply: Reply | None = reply
+
+    def answer(self, key: str, request: Request) -> Reply:
+        return self.reply or super().answer(key, request)
+
+
+@pytest.mark.parametrize("reply", [failing(478), CONNECT_FAILED], ids=["origin", "kodo"])
+def test_no_key_is_parked_by_probing_with_it(tmp_path: Path, reply: Reply) -> None:
+    @with_bench
+    async def scenario(bench: Bench) -> None:
+        kodo = bench.kodo = Ill(reply)
+        bench.chance = 0.5
+        await bench.publish(*OUTAGE)
+        dispatcher = bench.dispatcher()
+
+        with capture_logs() as lines:
+            async with bench.at_work(dispatcher):
+                await bench.pass_time(dispatcher, lambda: max(row.attempts for row in bench.left().values()) > 12)
+                rows = bench.left()
+                kodo.reply = None
+                await bench.pass_time(dispatcher, lambda: bench.fresh() == len(OUTAGE))
+
+        assert {row.strikes for row in rows.values()} <= {0, 1}
+        assert {line["next"] for line in lines if line["event"] == "refresh.attempted"} == {"retry", "done"}
+        assert [line["event"] for line in lines if line["log_level"] == "warning"] == ["breaker.opened"]
+
+    scenario(tmp_path)
+
+
+async def _asked_after_an_outage(bench: Bench, reply: Reply) -> list[str]:
+    """Which keys are asked for after the first success, when those stale for longer come last in the alphabet."""
+    kodo = bench.kodo = Ill(reply)
+    bench.chance = 0.5
+    for key in reversed(OUTAGE):
+        await bench.publish(key)
+        bench.now += timedelta(seconds=1)
+    began_at = bench.now
+    dispatcher = bench.dispatcher(replace(NEVER_OFTEN, concurrency=1))
+
+    async with bench.at_work(dispatcher):
+        await bench.pass_time(dispatcher, lambda: bench.gate.shut_until(bench.now) is not None)
+        due = [row.due_at for row in bench.left().values() if row.due_at]
+        kodo.reply = None
+        failed = len(kodo.asked)
+        await bench.pass_time(dispatcher, lambda: bench.fresh() == len(OUTAGE))
+
+    assert max(due) >= began_at + timedelta(minutes=4)
+    assert bench.now - began_at < timedelta(seconds=5)
+    return kodo.asked[failed + 1 :]
+
+
+@pytest.mark.parametrize("reply", [failing(478), CONNECT_FAILED], ids=["origin", "kodo"])
+def test_after_an_outage_those_that_were_to_wait_are_asked_for_at_once_the_oldest_first(
+    tmp_path: Path, reply: Reply
+) -> None:
+    @with_bench
+    async def scenario(bench: Bench) -> None:
+        asked = await _asked_after_an_outage(bench, reply)
+
+        to_wait = [*reversed(OUTAGE[3:])]  # the others were ready to be probed with
+        assert [key for key in asked if key in to_wait] == to_wait
+
+    scenario(tmp_path)
+
+
+@with_bench
+async def test_after_an_outage_a_key_that_could_have_been_a_probe_is_not_before_older_ones(bench: Bench) -> None:
+    asked = await _asked_after_an_outage(bench, failing(478))
+
+    assert asked == [key for key in reversed(OUTAGE) if key in asked]
+
+
+@with_bench
+async def test_an_outage_also_ends_when_only_files_are_left_whose_pulls_are_not_waited_for(bench: Bench) -> None:
+    kodo = bench.kodo = Ill(failing(478))
+    bench.chance = 0.5
+    target = replace(TARGET, origin_url="https://origin.example.com", async_above=2**20)
+    large = KEYS[12:]
+    await bench.publish(*OUTAGE)
+    dispatcher = bench.dispatcher(target)
+
+    with capture_logs() as lines:
+        async with bench.at_work(dispatcher):
+            await bench.pass_time(dispatcher, lambda: bench.gate.shut_until(bench.now) is not None)
+            await bench.publish(*OUTAGE, version=None)
+            await bench.publish_as(of_file(2**21, 1, 1, 1), *large)
+            kodo.reply, healed_at = None, bench.now
+            kodo.on_call = lambda _: kodo.holds.update(
+                dict.fromkeys(kodo.asked, replace(OK, hash="new", put_time=_ticks(bench.now)))
+            )
+            await bench.pass_time(dispatcher, lambda: not bench.left())
+
+    assert "breaker.closed" in [line["event"] for line in lines]
+    assert bench.now - healed_at < timedelta(minutes=1)
+    assert sorted(key for key in kodo.asked if key in large) == large
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [failing(401), failing(403), failing(478), failing(599), failing(502), CONNECT_FAILED],
+    ids=["401", "403", "478", "599", "502", "away"],
+)
+def test_what_an_earlier_service_was_refused_is_asked_for_at_the_start_of_the_next(
+    tmp_path: Path, reply: Reply
+) -> None:
+    @with_bench
+    async def scenario(bench: Bench) -> None:
+        bench.kodo = Ill(reply)
+        bench.chance = 0.5
+        await bench.publish(*KEYS[:3])
+        first = bench.dispatcher(NEVER_OFTEN)
+        async with bench.at_work(first):
+            await bench.kodo.until_asked(1)
+            await _until(lambda: first.in_flight == 0 and any(row.attempts for row in bench.left().values()), bench)
+        left_at = bench.now
+        bench.kodo = FakeKodo()
+
+        second = bench.dispatcher(NEVER_OFTEN)
+        async with bench.at_work(second):
+            await bench.kodo.until_asked(3)
+
+        assert sorted(bench.kodo.asked) == KEYS[:3]
+        assert bench.now == left_at
+        assert bench.fresh() == 3
+
+    scenario(tmp_path)
+
+
+@pytest.mark.parametrize("reply", [failing(404), failing(504)], ids=["parked", "may-be-running"])
+def test_a_start_hurries_nothing_that_has_its_own_reason_to_wait(tmp_path: Path, reply: Reply) -> None:
+    @with_bench
+    async def scenario(bench: Bench) -> None:
+        bench.kodo = FakeKodo({"a": [reply]})
+        await bench.publish("a")
+        first = bench.dispatcher()
+        async with bench.at_work(first):
+            await bench.kodo.until_asked(1)
+
+        async with bench.at_work(bench.dispatcher()):
+            await bench.publish("b")
+            await bench.kodo.until_asked(2)
+
+        assert bench.kodo.asked == ["a", "b"]
+        assert bench.kodo.looks == []
+
+    scenario(tmp_path)
+
+
+@with_bench
+async def test_of_an_account_that_is_refused_for_long_a_person_is_told_once_and_no_key_is_lost(bench: Bench) -> None:
+    kodo = bench.kodo = Ill(failing(419, "frozen"))
+    await bench.publish(*KEYS[:3])
+    dispatcher = bench.dispatcher()
+
+    with capture_logs() as lines:
+        async with bench.at_work(dispatcher):
+            await bench.pass_time(dispatcher, lambda: len(kodo.asked) == 9)
+            kodo.reply = None
+            await bench.pass_time(dispatcher, lambda: bench.fresh() == 3)
+
+    refused = [line for line in lines if line.get("next") == "hold"]
+    assert [line["log_level"] for line in refused] == ["error"] + ["warning"] * 8
+    assert ["Qiniu has frozen" in line.get("action", "") for line in refused] == [True] + [False] * 8
+    assert [line["retry_in_s"] for line in refused] == [30, 60, 120, 240, 480, 600, 600, 600, 600]
+    assert [line["event"] for line in lines if line["event"] == "mirror.resumed"] == ["mirror.resumed"]
+
+
+# -- any replies in any order ----------------------------------------------------------------------------
+
+BAD = [
+    *(failing(status) for status in (298, 302, 400, 404, 410, 478, 499, 500, 502, 503, 504, 579, 599, 608, 612, 999)),
+    Reply(status=200),
+    Reply(status=403, reqid="r", xlog="IO", content=Content.FOREIGN, error="a page"),
+    CONNECT_FAILED,
+    Reply(status=None, silence=Silence.BROKEN, error="broken"),
+    Reply(status=None, silence=Silence.TIMED_OUT, error="no answer"),
+]
+MAY_RUN_S: dict[int | Silence | None, float] = {504: 10.0, Silence.BROKEN: 3.0, Silence.TIMED_OUT: 300.0}
+
+
+class Wild(FakeKodo):
+    """Answers by chance, until it is well. Some pulls without an end go on for a while and may store what they got."""
+
+    def __init__(self, bench: "Bench", seed: int) -> None:
+        super().__init__()
+        self._bench = bench
+        self._dice = random.Random(seed)
+        self.well = False
+        self.stored: dict[str, Fingerprint | None] = {}
+        """Which version the bucket has got of a key."""
+        self._running: dict[str, tuple[datetime, datetime | None, Fingerprint | None]] = {}
+        """Until when it may run, when it stores something, and what."""
+        self.broken_laws: list[str] = []
+        self.on_call = self._pass
+
+    def answer(self, key: str, request: Request) -> Reply:
+        now, version = self._bench.now, self._bench.origin[key]
+        if key in self._running:
+            self.broken_laws.append(f"{key} was asked for at {now} while {self._running[key]}")
+        queued = request.target == "/sisyphus/fetch"
+        reply = accepted(f"{len(self.asked)}") if queued else OK
+        if not self.well and self._dice.random() < 0.8:
+            reply = self._dice.choice([*BAD, failing(401), reply])
+        may_run_s = MAY_RUN_S.get(reply.status or reply.silence)
+        if may_run_s is not None or reply.task:
+            may_run_s = 600.0 if queued else may_run_s or 0.0
+            stores = self.well or self._dice.random() < 0.5
+            ends_at = now + timedelta(seconds=may_run_s * self._dice.random()) if stores else None
+            self._running[key] = now + timedelta(seconds=may_run_s), ends_at, version
+        elif reply.status == 200 and reply.reqid:
+            self.stored[key] = version
+        return reply
+
+    def _pass(self, _: Request) -> None:
+        now = self._bench.now
+        for key, (until, ends_at, version) in list(self._running.items()):
+            if ends_at is not None and now >= ends_at:
+                self.stored[key] = version
+                self.holds[key] = replace(OK, hash=f"h{ends_at}", put_time=_ticks(ends_at))
+            if now >= until or (ends_at is not None and now >= ends_at):
+                del self._running[key]
+
+
+def _ticks(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1) * 10
+
+
+@pytest.mark.parametrize("above", [None, 50 * 2**20], ids=["never-queued", "queued-after-two-504"])
+@pytest.mark.parametrize("seed", range(4))
+def test_after_any_replies_every_key_is_fresh_or_parked_for_a_reason_of_its_own(
+    tmp_path: Path, seed: int, above: int | None
+) -> None:
+    @with_bench
+    async def scenario(bench: Bench) -> None:
+        keys = [f"{n:02}" for n in range(30)]
+        kodo = bench.kodo = Wild(bench, seed)
+        bench.chance = 0.5
+        policy = RetryPolicy(first_delay=timedelta(seconds=1), max_attempts=6)
+        target = replace(TARGET, concurrency=8, retry=policy, origin_url="https://o.example.com", async_above=above)
+        for version in ("1", "2", "3", None):  # a service each
+            if version:
+                await bench.publish(*keys[:: int(version)], version=version)
+            kodo.well = version is None
+            most = math.inf if kodo.well else len(kodo.asked) + 40
+            dispatcher = bench.dispatcher(target)
+            async with bench.at_work(dispatcher):
+                await bench.pass_time(dispatcher, functools.partial(_is_over, bench, most))
+
+        left = bench.left()
+        assert kodo.broken_laws == []
+        assert kodo.most_of_one_key == 1
+        assert bench.fresh() + len(left) == len(keys)
+        for row in left.values():
+            own = row.last_outcome in {Outcome.ORIGIN_MISSING, Outcome.REFUSED}
+            assert own or row.strikes >= policy.max_attempts, row
+        assert {key for key in keys if key not in left and kodo.stored.get(key) != bench.origin[key]} == set()
+
+    scenario(tmp_path)
+
+
+def _is_over(bench: Bench, calls: float) -> bool:
+    return len(bench.kodo.asked) >= calls or {row.state for row in bench.left().values()} <= {State.PARKED}

@@ -18,7 +18,7 @@ from mirrord.inventory import Inventory
 from mirrord.journal.listing import Listing
 from mirrord.journal.report import report, unfinished
 from mirrord.journal.store import Journal
-from mirrord.kodo.protocol import ListPage
+from mirrord.kodo.replies import ListPage
 from mirrord.model.attempt import Outcome, Reply
 from mirrord.model.change import Change
 from mirrord.model.coverage import Coverage

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from mirrord.decisions.retry import RetryPolicy
-from mirrord.inventory import KEPT, Inventory, Unlisted, Whole
+from mirrord.inventory import AWAY_AT_MOST, KEPT, Inventory, Unlisted, Whole
 from mirrord.journal.listing import Listing
-from mirrord.kodo.protocol import ListPage
+from mirrord.kodo.replies import ListPage
 from mirrord.model.attempt import Reply, Silence
 from mirrord.model.listing import ListedObject
 from tests.fakes.kodo import OK, failing
@@ -202,3 +202,48 @@ def test_cancelling_a_listing_passes_through(ledger: Ledger) -> None:
         return taking.cancelled()
 
     assert ledger.run(cancelled())
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param(failed(403), id="who-may-not-list"),
+        pytest.param(failed(404), id="a-kodo-that-does-not-list"),
+        pytest.param((OK, None), id="an-answer-that-is-no-page"),
+    ],
+)
+def test_what_no_waiting_can_mend_is_not_waited_for(ledger: Ledger, answer: Answers) -> None:
+    kodo = FakeLister([answer] * PATIENCE.max_attempts)
+
+    taken = ledger.run(inventory_of(ledger, kodo).take(patient=True))
+
+    assert taken is False
+    assert listed(ledger) == []
+
+
+@pytest.mark.parametrize("answer", [failed(401), failed(419), failed(503), SILENT], ids=["401", "419", "503", "silent"])
+def test_what_may_pass_is_waited_for_by_who_has_the_time(ledger: Ledger, answer: Answers) -> None:
+    kodo = FakeLister([answer] * PATIENCE.max_attempts)
+
+    async def scenario() -> bool:
+        async with asyncio.timeout(0.2):
+            return await inventory_of(ledger, kodo).take(patient=True)
+
+    with pytest.raises(TimeoutError):
+        ledger.run(scenario())
+
+    assert listed(ledger) == []
+
+
+def test_a_service_that_is_away_for_long_is_not_waited_for_any_longer(ledger: Ledger) -> None:
+    clock = Clock()
+    kodo = FakeLister([SILENT] * PATIENCE.max_attempts)
+
+    class Late(FakeLister):
+        async def list_page(self, bucket: str, prefix: str, marker: str) -> Answers:
+            clock.now += AWAY_AT_MOST
+            return await super().list_page(bucket, prefix, marker)
+
+    taken = ledger.run(inventory_of(ledger, Late(kodo.answers), clock).take(patient=True))
+
+    assert taken is False

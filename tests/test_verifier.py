@@ -38,7 +38,7 @@ def succeeded(
     lease: timedelta = timedelta(minutes=1),
 ) -> Ended:
     row = ObjectRow(mirror="docs", key=key, wanted=version, state=State.CLAIMED, lease_until=START + lease)
-    asked = Asked(operation, reply, Verdict(outcome=Outcome.REFRESHED), Done())
+    asked = Asked(operation, reply, Verdict(outcome=Outcome.REFRESHED), Done(), counts=True)
     return Ended(Claim(row, version, seen=True), START, asked)
 
 
