@@ -7,10 +7,13 @@ import typer
 
 from mirrord.cli.check import check
 from mirrord.cli.demo import demo
+from mirrord.cli.explain import explain
 from mirrord.cli.once import once
 from mirrord.cli.parked import parked
 from mirrord.cli.plan import plan
+from mirrord.cli.refresh import refresh
 from mirrord.cli.release import release
+from mirrord.cli.retry import retry
 from mirrord.cli.run import run
 from mirrord.cli.sandbox import sandbox
 from mirrord.cli.status import status
@@ -23,7 +26,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Keeps a Qiniu Kodo mirror bucket in step with its origin.",
 )
-for command in (run, once, plan, check, status, parked, release, sandbox, demo):
+for command in (run, once, plan, check, status, explain, refresh, parked, retry, release, sandbox, demo):
     app.command()(command)
 
 

@@ -2,6 +2,8 @@
 
 import asyncio
 import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import orjson
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     import signal
 
     from mirrord.config import Loaded
+    from mirrord.journal.report import MirrorReport
+    from mirrord.model.row import ObjectRow
 
 LISTED_MOST = 20
 """Unfinished keys a person is shown; `--json` has all."""
@@ -62,11 +66,18 @@ def _report(loaded: "Loaded", *, as_json: bool) -> bool:
         typer.echo(orjson.dumps({"mirrors": document}).decode())
     else:
         for each in reports:
-            counts = ", ".join(f"{count} {state.value}" for state, count in each.keys.items() if count)
-            typer.echo(f"{each.mirror}: {counts or 'no keys'}")
-            for row in left[each.mirror][:LISTED_MOST]:
-                last = f"{row.last_outcome or 'not asked yet'}, status {row.last_status}, reqid {row.last_reqid}"
-                typer.echo(f"  {row.state.value}  {row.key!r}  {last}: {row.last_error}")
-            if len(left[each.mirror]) > LISTED_MOST:
-                typer.echo(f"  … and {len(left[each.mirror]) - LISTED_MOST} more; --json lists all")
+            _print(each, left[each.mirror])
     return all(each.settled for each in reports)
+
+
+def _print(report: "MirrorReport", left: "Sequence[ObjectRow]") -> None:
+    from mirrord.cli.status import say_conditions
+    from mirrord.decisions.explaining import last_in_words
+
+    counts = ", ".join(f"{count} {state.value}" for state, count in report.keys.items() if count)
+    typer.echo(f"{report.mirror}: {counts or 'no keys'}")
+    say_conditions(report, datetime.now(UTC))
+    for row in left[:LISTED_MOST]:
+        typer.echo(f"  {row.state.value}  {row.key!r}  {last_in_words(row)}")
+    if len(left) > LISTED_MOST:
+        typer.echo(f"  … and {len(left) - LISTED_MOST} more; --json lists all")

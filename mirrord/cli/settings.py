@@ -19,6 +19,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on s
 
 EXIT_NOT_FRESH = 1
 EXIT_USAGE = 2
+EXIT_NOT_PERMITTED = 77  # EX_NOPERM
 EXIT_SETTINGS = 78  # EX_CONFIG
 
 
@@ -61,8 +62,8 @@ def configure_log(loaded: "Loaded", stream: TextIO | None = None) -> None:
 
 @contextmanager
 def failures_said() -> Iterator[None]:
-    """What ends a command that cannot go on: one line on stderr, exit 1."""
-    from mirrord.journal.errors import JournalUnavailable
+    """What ends a command that cannot go on: one line on stderr, exit 1, or 77 when another user could go on."""
+    from mirrord.journal.errors import JournalForbidden, JournalUnavailable
     from mirrord.sources.contract import SourceUnavailable
 
     failures: list[BaseException] = []
@@ -73,7 +74,8 @@ def failures_said() -> Iterator[None]:
     if failures:
         for failure in failures:
             typer.echo(f"mirrord: {failure}", err=True)
-        raise typer.Exit(EXIT_NOT_FRESH)
+        forbidden = any(isinstance(failure, JournalForbidden) for failure in failures)
+        raise typer.Exit(EXIT_NOT_PERMITTED if forbidden else EXIT_NOT_FRESH)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:

@@ -6,25 +6,35 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from mirrord.cli.settings import EXIT_NOT_FRESH, ConfigOption, JsonOption, failures_said, load
+from mirrord.cli.stories import UNSERVED, say
 
 if TYPE_CHECKING:
     from mirrord.journal.report import MirrorReport
+    from mirrord.model.condition import Condition
     from mirrord.model.row import ObjectRow
 
 
 def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
-    """Keys by state, the oldest stale one, complete as of when. Exit 0: complete and fresh; 1: something is not."""
-    from mirrord.journal.report import report
+    """Keys by state, the oldest stale one, complete as of when, what keeps a mirror from calling.
+
+    --json: {"service": whether one works with this journal (null: this user may not know), "mirrors": […]}.
+    Exit 0: complete and fresh; 1: something is not.
+    """
+    from mirrord.journal.report import is_served, report
 
     loaded = load(config, need_secret=False)
+    url = loaded.settings.journal.url
     with failures_said():
-        reports = report(loaded.settings.journal.url, [mirror.name for mirror in loaded.settings.mirror])
+        reports, served = report(url, [mirror.name for mirror in loaded.settings.mirror]), is_served(url)
     if as_json:
         import orjson
 
-        typer.echo(orjson.dumps({"mirrors": [as_document(each) for each in reports]}).decode())
+        document = {"service": served, "mirrors": [as_document(each) for each in reports]}
+        typer.echo(orjson.dumps(document).decode())
     else:
         _print_table(reports)
+        if served is False:
+            typer.echo(UNSERVED)
     raise typer.Exit(0 if all(each.complete for each in reports) else EXIT_NOT_FRESH)
 
 
@@ -35,10 +45,23 @@ def as_document(report: "MirrorReport") -> dict[str, Any]:
         "keys": {state.value: count for state, count in report.keys.items()},
         "kept": report.kept,
         "oldest_stale_key": report.oldest_stale_key,
-        "oldest_stale_since": _iso(report.oldest_stale_since),
-        "complete_as_of": _iso(report.coverage.complete_as_of),
-        "lost_since": _iso(report.coverage.lost_since),
+        "oldest_stale_since": iso(report.oldest_stale_since),
+        "complete_as_of": iso(report.coverage.complete_as_of),
+        "lost_since": iso(report.coverage.lost_since),
         "lost_reason": report.coverage.lost_reason,
+        "conditions": [condition_document(each) for each in report.conditions],
+    }
+
+
+def condition_document(condition: "Condition") -> dict[str, Any]:
+    """What keeps a mirror from calling, as `--json` shows it; `until` null: at any time it may call again."""
+    return {
+        "name": condition.name,
+        "since": iso(condition.since),
+        "until": iso(condition.until),
+        "reason": condition.reason,
+        "status": condition.status,
+        "reqid": condition.reqid,
     }
 
 
@@ -47,14 +70,14 @@ def row_document(row: "ObjectRow") -> dict[str, Any]:
     return {
         "key": row.key,
         "state": row.state.value,
-        "stale_since": _iso(row.stale_since),
-        "due_at": _iso(row.due_at),
+        "stale_since": iso(row.stale_since),
+        "due_at": iso(row.due_at),
         "attempts": row.attempts,
         "status": row.last_status,
         "reqid": row.last_reqid,
         "outcome": row.last_outcome.value if row.last_outcome else None,
         "error": row.last_error,
-        "at": _iso(row.last_at),
+        "at": iso(row.last_at),
     }
 
 
@@ -87,6 +110,18 @@ def _print_table(reports: "list[MirrorReport]") -> None:
     Console(highlight=False).print(table)
     if any(each.kept for each in reports):
         typer.echo("kept: gone at the origin, left in the bucket (on_removed)")
+    if any(each.keys[State.HELD] for each in reports):
+        typer.echo("held: removals that wait, see `mirrord parked`")
+    for each in reports:
+        say_conditions(each, now)
+
+
+def say_conditions(report: "MirrorReport", now: datetime) -> None:
+    """What keeps the mirror from calling, a sentence each."""
+    from mirrord.decisions.explaining import condition_in_words
+
+    for each in report.conditions:
+        say(f"{report.mirror}: {condition_in_words(each, now, served=report.served)}")
 
 
 def _complete(report: "MirrorReport") -> str:
@@ -106,5 +141,6 @@ def _age(since: datetime | None, now: datetime) -> str:
     return f"{seconds}s"
 
 
-def _iso(at: datetime | None) -> str | None:
+def iso(at: datetime | None) -> str | None:
+    """As every `--json` writes times."""
     return None if at is None else at.isoformat().replace("+00:00", "Z")

@@ -8,19 +8,16 @@ from pathlib import Path
 
 import pytest
 
+from tests import programs
+from tests.journal.ledger import Ledger
+from tests.journal.test_damage import HERE, without_privileges
+
 COMMANDS = ("run", "once", "plan", "check", "status", "sandbox", "demo")
 
 
-def mirrord(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def mirrord(*arguments: str, anew: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MIRRORD_")}
-    return subprocess.run(
-        [sys.executable, "-m", "mirrord", *arguments],
-        env=kept | {"COLUMNS": "200"} | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return programs.run(arguments, kept | {"COLUMNS": "200"} | environment, anew=anew)
 
 
 @pytest.fixture
@@ -60,7 +57,7 @@ def test_the_version_is_one_line() -> None:
 
 @pytest.mark.parametrize("arguments", [("nonsense",), ("once", "--nonsense"), ("status", "unwanted")], ids=" ".join)
 def test_wrong_usage_ends_with_2(arguments: tuple[str, ...]) -> None:
-    ended = mirrord(*arguments)
+    ended = mirrord(*arguments, anew=False)
 
     assert ended.returncode == 2
     assert ended.stdout == ""
@@ -72,7 +69,7 @@ def test_wrong_settings_end_every_command_with_78_and_all_mistakes(config: Path,
     text = config.read_text()
     config.write_text(text.replace('bucket = "newdocs"', 'buckett = "newdocs"') + '\nlog = { level = "loud" }\n')
 
-    ended = mirrord(command, "-c", str(config))
+    ended = mirrord(command, "-c", str(config), anew=False)
 
     assert ended.returncode == 78
     assert ended.stdout == ""
@@ -85,7 +82,7 @@ def test_wrong_settings_end_every_command_with_78_and_all_mistakes(config: Path,
 def test_settings_that_are_not_there_are_named(tmp_path: Path) -> None:
     missing = tmp_path / "none.toml"
 
-    ended = mirrord("check", MIRRORD_CONFIG=str(missing))
+    ended = mirrord("check", anew=False, MIRRORD_CONFIG=str(missing))
 
     assert ended.returncode == 78
     assert str(missing) in ended.stderr
@@ -103,7 +100,7 @@ def test_usable_settings_are_checked_with_0(config: Path) -> None:
 
 
 def test_the_environment_goes_before_the_file(config: Path) -> None:
-    ended = mirrord("check", "-c", str(config), MIRRORD_LOG__LEVEL="loud")
+    ended = mirrord("check", "-c", str(config), anew=False, MIRRORD_LOG__LEVEL="loud")
 
     assert ended.returncode == 78
     assert "loud" in ended.stderr
@@ -120,7 +117,7 @@ def test_once_over_nothing_is_done_and_says_so(config: Path) -> None:
 
 def test_status_before_anything_ran_says_that_nothing_is_complete_and_writes_nothing(config: Path) -> None:
     shown = mirrord("status", "-c", str(config))
-    told = mirrord("status", "--json", "-c", str(config))
+    told = mirrord("status", "--json", "-c", str(config), anew=False)
 
     assert (shown.returncode, told.returncode) == (1, 1)
     assert "docs" in shown.stdout
@@ -136,3 +133,33 @@ def test_a_journal_that_cannot_be_opened_is_one_sentence(config: Path) -> None:
     assert ended.returncode == 1
     assert "journal.db" in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    "command", [("status",), ("explain", "docs", "a"), ("parked",), ("refresh", "docs", "--all")], ids=" ".join
+)
+@pytest.mark.parametrize(
+    ("file_mode", "directory_mode"), [(0o600, 0o000), (0o000, 0o755), (0o444, 0o555)], ids=["shut", "file", "wal"]
+)
+def test_a_journal_that_this_user_may_not_use_ends_with_77_and_how_to_ask(
+    config: Path, command: tuple[str, ...], file_mode: int, directory_mode: int
+) -> None:
+    directory = config.parent / "state"
+    directory.mkdir()
+    Ledger(directory / "journal.db").close()
+    (directory / "journal.db").chmod(file_mode)
+    directory.chmod(directory_mode)
+    url = f"sqlite:///{directory}/journal.db"
+    verb, *arguments = command
+
+    ended = subprocess.run(
+        without_privileges(sys.executable, "-m", "mirrord", verb, "-c", str(config), *arguments),
+        env={"PATH": os.environ.get("PATH", ""), "MIRRORD_JOURNAL__URL": url},
+        cwd=HERE, capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    directory.chmod(0o755)
+
+    assert (ended.returncode, ended.stdout) == (77, ""), ended
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(f"mirrord: {directory}/journal.db: ")
+    assert line.endswith("; ask as root or as the user that the service runs as")

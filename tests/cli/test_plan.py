@@ -165,9 +165,11 @@ def test_an_older_journal_is_read_and_not_migrated(place: Place) -> None:
     place.once()
     journal = sqlite3.connect(place.root / "journal.db")
     with journal:
-        journal.execute("ALTER TABLE objects DROP COLUMN removed_at")
+        for column in ("removed_at", "wanted_at", "why", "tries", "pending"):
+            journal.execute(f"ALTER TABLE objects DROP COLUMN {column}")
         journal.execute("ALTER TABLE coverage DROP COLUMN root")
-        journal.execute("DROP TABLE listed")
+        for table in ("listed", "attempts", "conditions"):
+            journal.execute(f"DROP TABLE {table}")
         journal.execute("UPDATE alembic_version SET version_num = '0001'")
     journal.close()
     before = files_of_the_journal(place)
@@ -179,7 +181,7 @@ def test_an_older_journal_is_read_and_not_migrated(place: Place) -> None:
 def test_an_origin_that_is_not_there_is_one_sentence(place: Place, tmp_path: Path) -> None:
     place.configure({"source": {"path": str(tmp_path / "nowhere")}})
 
-    ended = place.start("plan").wait()
+    ended = place.start("plan", anew=True).wait()
 
     assert ended.code == 1
     assert str(tmp_path / "nowhere") in "".join(ended.noise)

@@ -3,28 +3,21 @@
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from mirrord.model.step import Done, Park
+from tests import programs
 from tests.journal.ledger import DELETE, Ledger, change, ended
 
 KEYS = ["a 中.txt", "b/c.txt", "b/d.txt"]
 
 
-def mirrord(config: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def mirrord(config: Path, *arguments: str, anew: bool = False) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("MIRRORD_")}
-    return subprocess.run(
-        [sys.executable, "-m", "mirrord", *arguments],
-        env=kept | {"COLUMNS": "200", "MIRRORD_CONFIG": str(config)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    return programs.run(arguments, kept | {"COLUMNS": "200", "MIRRORD_CONFIG": str(config)}, anew=anew)
 
 
 @pytest.fixture
@@ -66,7 +59,7 @@ def ledger(config: Path) -> Iterator[Ledger]:
 
 
 def test_held_removals_are_let_go(config: Path, ledger: Ledger) -> None:
-    ended = mirrord(config, "release", "docs")
+    ended = mirrord(config, "release", "docs", anew=True)
 
     assert ended.returncode == 0
     assert ended.stdout == "docs: 3 held removals let go; they are deleted from the bucket next\n"
@@ -116,22 +109,8 @@ def test_wrong_settings_are_78(config: Path, command: tuple[str, ...]) -> None:
     assert "loud" in ended.stderr
 
 
-def test_what_waits_for_a_person_is_listed_with_its_reason(config: Path, ledger: Ledger) -> None:
-    ended = mirrord(config, "parked")
-
-    lines = ended.stdout.splitlines()
-    assert ended.returncode == 0
-    assert [line for line in lines if not line.startswith(" ")] == [
-        "docs  parked  'parked.txt'",
-        *(f"docs  held  {key!r}" for key in KEYS),
-    ]
-    assert lines[1].strip() == "refused, status 404, reqid its-reqid: origin has none"
-    assert all("removed at the origin" in line and "mirrord release" in line for line in lines[3::2])
-    assert len(lines) == 8
-
-
 def test_what_waits_for_a_person_is_a_document_for_programs(config: Path, ledger: Ledger) -> None:
-    every, one = mirrord(config, "parked", "--json"), mirrord(config, "parked", "pages", "--json")
+    every, one = mirrord(config, "parked", "--json", anew=True), mirrord(config, "parked", "pages", "--json")
 
     docs, pages = json.loads(every.stdout)["mirrors"]
     assert (docs["mirror"], pages) == ("docs", {"mirror": "pages", "keys": []})
