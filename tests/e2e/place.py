@@ -6,7 +6,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,13 +17,19 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
+from mirrord.journal.report import MirrorReport, report
 from mirrord.kodo.auth import Credentials
 from mirrord.sandbox.operations import PrefetchReply
+from tests import programs
+from tests.programs import Forked
 from tests.servers import Sandbox, running_app, running_origin, running_sandbox
 
 PATIENCE_S = 30.0
+NOW_AND_THEN_S = 0.2
+"""What is waited for may come to be after the line that tells of it: rows are settled many at a time."""
 CREDENTIALS = Credentials("e2e-access-key", "e2e-secret-key-that-nobody-may-read")
 BUCKETS = ("docs", "pages")
+_QUESTIONS = {"batch", "stat", "query", "bucket-info"}
 _SERVICES = ("uc", "io", "rs", "rsf", "api", "fusion")
 
 Line = dict[str, Any]
@@ -59,6 +64,8 @@ class GatedOrigin:
 
     async def _serve(self, request: web.Request) -> web.Response:
         key = unquote(request.raw_path)[1:]
+        if request.method == "HEAD":  # no pull: somebody asks whether it is there
+            return web.Response(headers={"Content-Length": str((self._directory / key).stat().st_size)})
         body = (self._directory / key).read_bytes()
         with self._asked:
             self.asked.append(key)
@@ -70,16 +77,14 @@ class GatedOrigin:
 class Program:
     """A running `mirrord`, and every line that it has logged so far."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], notified: socket.socket) -> None:
+    def __init__(self, process: subprocess.Popen[str] | Forked, notified: socket.socket) -> None:
+        self._process = process
         self._notified = notified
         self._news = threading.Condition()
         self._ended = False
         self._lines: list[Line] = []
         self.noise: list[str] = []
         """What came on stderr and is no log line."""
-        self._process = subprocess.Popen(
-            [*arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
         self._reader = threading.Thread(target=self._read, name="stderr")
         self._reader.start()
 
@@ -106,20 +111,22 @@ class Program:
         return [line for line in self.lines if matches(line, event, fields)]
 
     def until(self, condition: Callable[[], bool], what: object = "") -> None:
-        """Ask again after every line, until it is so."""
+        """Ask again after every line, and now and then, until it is so."""
         deadline = time.monotonic() + PATIENCE_S
         seen, ended = -1, False
         while True:
-            before, (seen, ended) = (seen, ended), self._wait_for_more(seen, deadline - time.monotonic())
+            late = time.monotonic() > deadline
+            before, (seen, ended) = (seen, ended), self._wait_for_more(seen, 0.0 if late else NOW_AND_THEN_S)
             if condition():
                 return
             assert not ended, f"ended before: {what}; last lines: {self.lines[-5:]} {self.noise}"
-            assert before != (seen, ended), f"not within {PATIENCE_S} s: {what}; last lines: {self.lines[-5:]}"
+            asked_in_vain = late and before == (seen, ended)
+            assert not asked_in_vain, f"not within {PATIENCE_S} s: {what}; last lines: {self.lines[-5:]}"
 
     def _wait_for_more(self, seen: int, patience_s: float) -> tuple[int, bool]:
         """Wait for another line than those seen: how many there are, and whether it has ended."""
         with self._news:
-            self._news.wait_for(lambda: len(self._lines) > seen or self._ended, max(0.0, patience_s))
+            self._news.wait_for(lambda: len(self._lines) > seen or self._ended, patience_s)
             return len(self._lines), self._ended
 
     def until_said(self, event: str, times: int = 1, **fields: object) -> list[Line]:
@@ -218,8 +225,11 @@ class Place:
     def settings(self) -> Path:
         return self.root / "config.toml"
 
-    def start(self, command: str, *arguments: str, confined: Sequence[str] = ()) -> Program:
-        """Run `mirrord COMMAND`, confined by a command line that goes before it; it ends with the test."""
+    def start(self, *arguments: str, confined: Sequence[str] = (), anew: bool = False) -> Program:
+        """Run `mirrord ARGUMENTS` until the test ends, confined by a command line that goes before it.
+
+        Anew: with nothing imported beforehand, as a user starts it; see tests/programs.py.
+        """
         notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         notified.settimeout(PATIENCE_S)
         notified.bind("")  # any free abstract name
@@ -227,13 +237,13 @@ class Place:
         dropped = ("MIRRORD_", "http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
         environment = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
         environment |= {"NOTIFY_SOCKET": name, "MIRRORD_CONFIG": str(self.settings)}
-        program = Program([*confined, sys.executable, "-m", "mirrord", command, *arguments], environment, notified)
+        program = Program(programs.start(arguments, environment, confined=confined, anew=anew), notified)
         self._programs.append(program)
         return program
 
-    def run(self, *, confined: Sequence[str] = ()) -> Program:
+    def run(self, *, confined: Sequence[str] = (), anew: bool = False) -> Program:
         """The service, started."""
-        program = self.start("run", confined=confined)
+        program = self.start("run", confined=confined, anew=anew)
         program.until_said("service.started")
         return program
 
@@ -254,20 +264,25 @@ class Place:
         return path
 
     def calls(self) -> list[dict[str, Any]]:
-        """What was asked of the sandbox, without the batches that only verify."""
-        return [call for call in self.kodo.calls() if call["operation"] != "batch"]
+        """What was asked of the sandbox, without what only verifies, or asks how things are."""
+        return [call for call in self.kodo.calls() if call["operation"] not in _QUESTIONS]
 
     def differing(self, keys: Iterable[str], bucket: str = "docs") -> set[str]:
         """Those of the keys whose bytes in the bucket are not those of the origin."""
         return {key for key in keys if self.kodo.read(bucket, key) != (self.www / key).read_bytes()}
 
+    def report(self) -> MirrorReport:
+        """Where the mirror `docs` stands, as `mirrord status` tells it."""
+        (docs,) = report(f"sqlite:///{self.root}/journal.db", ["docs"])
+        return docs
+
     def until_equal(self, program: Program, keys: Iterable[str]) -> None:
         """Wait until the bucket has the origin's bytes of all these keys."""
-        keys = left = set(keys)
+        left = sorted(keys := set(keys), reverse=True)
 
         def equal() -> bool:
-            nonlocal left
-            left = self.differing(left)
+            while left and not self.differing(left[-1:]):
+                left.pop()
             return not left
 
         program.until(equal, left)

@@ -83,7 +83,7 @@ def test_an_audit_that_kodo_refuses_says_so_and_changes_nothing(mirrored: Place)
     (line, *_) = program.until_said("inventory.failed")
 
     assert (line["level"], line["status"]) == ("error", 403)
-    assert "clock" in line["action"]
+    assert "allow the key pair to list" in line["action"]
     assert program.stop().code == 0
     assert program.said("audit.finished") == []
     assert mirrored.kodo.calls("prefetch") == []

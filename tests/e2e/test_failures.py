@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.place import Ended, Place, place_at
 
-MOST = 3
+MOST = 2
 """Attempts until a key is parked."""
 
 
@@ -23,6 +23,8 @@ class Case:
     """That end like this; a key that is not parked then gets through."""
     parked: bool
     headers: bool = False
+    seen: bool = False
+    """Whether a look at the bucket shows that it was done nevertheless."""
 
 
 CASES = {
@@ -34,7 +36,7 @@ CASES = {
     "573": Case({"status": 573, "times": 4}, 573, "throttled", 4, parked=False, headers=True),
     "599": Case({"status": 599}, 599, "unavailable", MOST, parked=True, headers=True),
     "gone": Case({"drop": True, "times": 4}, None, "unavailable", 4, parked=False),
-    "gone-late": Case({"drop": True, "after": True, "times": 1}, None, "unavailable", 1, parked=False),
+    "gone-late": Case({"drop": True, "after": True, "times": 1}, None, "unavailable", 1, parked=False, seen=True),
 }
 PARKED = {key for key, case in CASES.items() if case.parked}
 
@@ -59,7 +61,7 @@ def storm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storm]:
             place.write(key, key)
             place.kodo.fail(operation="prefetch", key=key, **case.fault)
         place.configure({"retry": {"first_delay": "10ms", "max_attempts": MOST}})
-        ended = place.once()
+        ended = place.start("once", anew=True).wait()
         yield Storm(place, place.kodo.calls("prefetch"), ended)
 
 
@@ -84,11 +86,20 @@ def test_each_failure_is_told_for_what_it_is(storm: Storm, key: str) -> None:
             assert {name.lower() for name in line["headers"]} >= {"x-reqid", "x-log", "content-type", "date", "server"}
 
 
-@pytest.mark.parametrize("key", [key for key, case in CASES.items() if not case.parked])
+@pytest.mark.parametrize("key", [key for key, case in CASES.items() if not (case.parked or case.seen)])
 def test_what_passes_is_tried_until_it_has_passed(storm: Storm, key: str) -> None:
     last = storm.lines(key)[-1]
 
     assert (last["attempt"], last["outcome"], last["next"]) == (CASES[key].attempts + 1, "refreshed", "done")
+    assert storm.place.kodo.read("docs", key) == key.encode()
+
+
+@pytest.mark.parametrize("key", [key for key, case in CASES.items() if case.seen])
+def test_what_was_done_unseen_is_found_and_not_done_again(storm: Storm, key: str) -> None:
+    (found,) = storm.ended.said("pull.confirmed", key=key)
+
+    assert found["level"] == "info"
+    assert len(storm.lines(key)) == CASES[key].attempts
     assert storm.place.kodo.read("docs", key) == key.encode()
 
 
@@ -115,7 +126,7 @@ def test_parked_keys_are_listed_and_end_once_with_1(storm: Storm) -> None:
 
 
 def test_parked_keys_are_in_the_status_of_people_and_programs(storm: Storm) -> None:
-    shown = storm.place.start("status").wait()
+    shown = storm.place.start("status", anew=True).wait()
     told = storm.place.start("status", "--json").wait()
 
     (mirror,) = told.json["mirrors"]

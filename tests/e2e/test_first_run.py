@@ -39,8 +39,8 @@ def begin(place: Place, name: str, *mirrors: dict[str, Any]) -> None:
 
 
 def operations(place: Place) -> list[str]:
-    """What was asked, but for what only looks at one object or another."""
-    return [call["operation"] for call in place.kodo.calls() if call["operation"] not in {"batch", "stat", "download"}]
+    """What was asked, but for what only looks at one object or another, or at the bucket's settings."""
+    return [call["operation"] for call in place.calls() if call["operation"] != "download"]
 
 
 def refreshed(ended: Ended) -> set[str]:

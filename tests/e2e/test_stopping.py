@@ -13,7 +13,7 @@ def test_sigterm_lets_calls_in_flight_end_and_logs_them(gated: Place, gate: Gate
     for n in range(8):
         gated.write(f"{n}.txt")
     gated.configure({"pace": {"concurrency": 3}})
-    service = gated.run()
+    service = gated.run(anew=True)
     service.until_said("refresh.attempted", 8)
     gate.shut()
     for n in range(8):
@@ -96,7 +96,7 @@ def test_kill_9_in_the_middle_of_a_burst_loses_nothing(place: Place) -> None:
     place.kodo.fail(operation="prefetch", delay_s=0.05, times=30)
     place.kodo.fail(operation="prefetch", delay_s=5, times=8)  # these it is killed in
     place.configure({"pace": {"concurrency": 8}})
-    service = place.run()
+    service = place.run(anew=True)
 
     def publish() -> None:
         for _ in range(2):
