@@ -7,11 +7,11 @@ import argparse
 import signal
 import sys
 
-from bench import calls, latency, million, scan
+from bench import calls, latency, million, scan, throttle
 from bench.process import BenchFailed, Skipped
 from bench.report import RESULTS, machine
 
-BENCHMARKS = {"calls": calls, "latency": latency, "scan": scan, "million": million}
+BENCHMARKS = {"calls": calls, "latency": latency, "scan": scan, "million": million, "throttle": throttle}
 
 
 def main() -> int:

@@ -72,7 +72,7 @@ def _wait_for_calls(stub: Stub, keys: set[str]) -> tuple[dict[str, float], int]:
     for _ in range(100):
         time.sleep(0.1)
         arrived: dict[str, float] = {}
-        seen = arrivals(stub)
+        seen = [(path, at) for path, at in arrivals(stub) if path.startswith("/prefetch/")]
         for path, at in seen:
             _, operation, entry = unquote(path).split("/", 2)
             bucket, key = decode_entry(entry)

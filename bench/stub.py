@@ -1,7 +1,9 @@
 """A server that answers every request at once with `{}` and an X-Reqid: nginx, or this module as a process.
 
-As a process it remembers when each request arrived (`time.monotonic`, one clock for the whole machine);
-`GET /arrivals` gives the list as JSON. It ends when its stdin does, so it never outlives who started it.
+As a process it remembers when each request arrived (`time.monotonic`, one clock for the whole machine) and how
+it was answered; `GET /arrivals` gives the list as JSON. `python -m bench.stub PER_SECOND LATENCY_S STATUS` answers
+as late as that, and refuses with that status what is too much. It ends when its stdin does, so it never outlives
+who started it.
 """
 
 import asyncio
@@ -60,10 +62,26 @@ def fastest_stub(work: Path) -> Iterator[Stub]:
         yield replace(stub, kind=f"{stub.kind} (nginx {'is not installed' if nginx is None else 'did not start'})")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much a server bears, which it does not tell."""
+
+    per_second: float
+    latency_s: float
+    status: int
+    """Of a refusal; 429 says "Retry-After: 1" with it."""
+
+    @property
+    def burst(self) -> float:
+        """What a tenth of a second allows may come at once."""
+        return max(1.0, self.per_second / 10)
+
+
 @contextmanager
-def recording_stub() -> Iterator[Stub]:
-    """This module as a process of its own."""
-    with running(module("bench.stub")) as process:
+def recording_stub(limits: Limits | None = None) -> Iterator[Stub]:
+    """This module as a process of its own; without `limits` it answers everything at once."""
+    arguments = [limits.per_second, limits.latency_s, limits.status] if limits else []
+    with running(module("bench.stub", *map(str, arguments))) as process:
         assert process.stdout is not None
         port = process.stdout.readline().strip()
         if not port:
@@ -73,8 +91,13 @@ def recording_stub() -> Iterator[Stub]:
 
 def arrivals(stub: Stub) -> list[tuple[str, float]]:
     """Path and arrival of every request so far, in order."""
+    return [(path, at) for path, at, _ in answers(stub)]
+
+
+def answers(stub: Stub) -> list[tuple[str, float, int]]:
+    """The same, with the status of its answer."""
     with urllib.request.urlopen(f"{stub.url}/arrivals", timeout=10) as reply:
-        return [(path, at) for path, at in json.load(reply)]
+        return [(path, at, status) for path, at, status in json.load(reply)]
 
 
 def _comes_up(server: subprocess.Popen[str], url: str) -> bool:
@@ -95,10 +118,30 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+class _Bucket:
+    """Tokens of what is allowed."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._tokens = limits.burst
+        self._at = time.monotonic()
+
+    def admits(self, at: float) -> bool:
+        self._tokens = min(self.limits.burst, self._tokens + (at - self._at) * self.limits.per_second)
+        self._at = at
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+
 class _Exchange(asyncio.Protocol):
     """One connection: HTTP/1.1 requests in, one answer each out."""
 
-    seen: list[tuple[str, float]] = []  # noqa: RUF012 - of all connections
+    seen: list[tuple[str, float, int]] = []  # noqa: RUF012 - of all connections
+
+    def __init__(self, bucket: _Bucket | None) -> None:
+        self._bucket = bucket
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -114,17 +157,31 @@ class _Exchange(asyncio.Protocol):
             if len(self._unread) < whole:
                 return
             self._unread = self._unread[whole:]
-            self._transport.write(self._answer(head.split(b" ", 2)[1].decode(), at))
+            answer = self._answer(head.split(b" ", 2)[1].decode(), at)
+            if self._bucket is None:
+                self._transport.write(answer)
+            else:
+                latency_s = self._bucket.limits.latency_s
+                asyncio.get_running_loop().call_later(latency_s, self._transport.write, answer)
 
     def _answer(self, path: str, at: float) -> bytes:
+        status, body = 200, b""  # a prefetch that succeeds answers with nothing (seed document)
         if path == "/arrivals":
             body = json.dumps(self.seen).encode()
         else:
-            body = b""  # a prefetch that succeeds answers with nothing (seed document)
-            self.seen.append((path, at))
+            if self._bucket and not self._bucket.admits(at):
+                status, body = self._bucket.limits.status, b'{"error":"too many requests"}'
+            self.seen.append((path, at, status))
         return (
-            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nX-Reqid: %032x\r\nContent-Length: %d\r\n\r\n%b"
-            % (len(self.seen), len(body), body)
+            b"HTTP/1.1 %d %b\r\nContent-Type: application/json\r\n%bX-Reqid: %032x\r\nContent-Length: %d\r\n\r\n%b"
+            % (
+                status,
+                b"OK" if status == 200 else b"Refused",
+                b"Retry-After: 1\r\n" if status == 429 else b"",
+                len(self.seen),
+                len(body),
+                body,
+            )
         )
 
 
@@ -133,12 +190,20 @@ def _content_length(head: bytes) -> int:
     return int(rest.split(b"\r\n", 1)[0]) if found else 0
 
 
-async def _serve() -> None:
+async def _serve(limits: Limits | None) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(_Exchange, "127.0.0.1", 0, backlog=4096)
+    bucket = _Bucket(limits) if limits else None
+    server = await loop.create_server(lambda: _Exchange(bucket), "127.0.0.1", 0, backlog=4096)
     print(server.sockets[0].getsockname()[1], flush=True)
     await loop.run_in_executor(None, sys.stdin.read)
 
 
+def _limits(arguments: list[str]) -> Limits | None:
+    if not arguments:
+        return None
+    per_second, latency_s, status = arguments
+    return Limits(per_second=float(per_second), latency_s=float(latency_s), status=int(status))
+
+
 if __name__ == "__main__":
-    asyncio.run(_serve())
+    asyncio.run(_serve(_limits(sys.argv[1:])))
