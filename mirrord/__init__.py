@@ -23,15 +23,19 @@ Left of `record` anything may be lost, and the next scan finds it. Right of it n
     guard.py       removals that wait → let go, or held for a person
     heartbeat.py   how it goes → systemd: the watchdog, the status line
     dispatcher.py  journal → Kodo → journal
+    gate.py        what the answers so far say of account, origin and Kodo → who may call now, and how often
+    pulls.py       a claim → what is asked: delete, pull, asynchronous fetch, or a look whether one has ended
+    target.py      what one mirror asks, as settings became it
     verifier.py    successes → what the bucket really holds, asked in batches
     attempts.py    what came of each attempt → log line and settlement
     inventory.py   the bucket's listing → journal, for a first run to compare with
+    preflight.py   settings against Kodo and the origin → findings, for `check --online` and at a start
     audit.py       the same listing against the journal, now and then
     systemd.py     the notify protocol, and the journal's native one
     sources/       where changes come from: contract.py, directory.py, scan.py, hashing.py, inotify.py
     journal/       where rows survive a restart: tables.py, store.py, migrations/
-    kodo/          entry.py, auth.py, etag.py, protocol.py (no I/O) · wire.py, hosts.py, client.py (I/O)
-    decisions/     what to do about it: keymap, coalescing, staleness, verdict, retry, verification; pure
+    kodo/          entry, auth, etag, protocol, replies, region, reqid (no I/O) · wire, mishaps, freezes, hosts, client
+    decisions/     what to do about it: statuses, verdict, breaker, pacing, pulling, retry, staleness, …; pure
     model/         what things are: Change, Fingerprint, ObjectRow, Outcome; frozen values
     sandbox/       a local Kodo: the seed documents' server side, for trying out and for tests
 
