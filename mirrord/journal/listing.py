@@ -7,10 +7,12 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from mirrord.decisions.comparing import Differs, drifted
+from mirrord.journal import places
 from mirrord.journal.listed import CELLS, object_of, values_of
 from mirrord.journal.statements import Statements, row_from
 from mirrord.journal.store import Journal
-from mirrord.journal.tables import cursors, from_microseconds, listed, objects, to_microseconds
+from mirrord.journal.tables import cursors, listed, objects
+from mirrord.model.cursor import Cursor
 from mirrord.model.listing import ListedObject
 from mirrord.model.row import ObjectRow, State, Why
 
@@ -57,14 +59,11 @@ class Listing:
         """How far it is; None when it has not begun."""
 
         def read(connection: sa.Connection) -> Progress | None:
-            row = connection.execute(
-                sa.select(cursors.c.cursor, cursors.c.moved_at).where(*self._cursor(self._source))
-            ).one_or_none()
-            moved_at = from_microseconds(row.moved_at) if row else None
-            if row is None or moved_at is None:
+            place = places.find(connection, self._mirror, self._source)
+            if place is None:
                 return None
             count = sa.select(sa.func.count()).select_from(listed).where(listed.c.mirror == self._mirror)
-            return Progress(marker=row.cursor, objects=connection.execute(count).scalar_one(), moved_at=moved_at)
+            return Progress(marker=place.text, objects=connection.execute(count).scalar_one(), moved_at=place.moved_at)
 
         return await self._journal.transact(read)
 
@@ -105,8 +104,8 @@ class Listing:
         """When the last audit ended, or the waiting for the first one began."""
 
         def read(connection: sa.Connection) -> datetime | None:
-            moved_at = connection.execute(sa.select(cursors.c.moved_at).where(*self._cursor(_AUDIT))).scalar()
-            return from_microseconds(moved_at)
+            place = places.find(connection, self._mirror, _AUDIT)
+            return place.moved_at if place else None
 
         return await self._journal.transact(read)
 
@@ -158,14 +157,8 @@ class Listing:
 
     # -- plumbing --------------------------------------------------------------------------------------
 
-    def _cursor(self, source: str) -> tuple[sa.ColumnElement[bool], ...]:
-        return cursors.c.mirror == self._mirror, cursors.c.source == source
-
     def _move(self, connection: sa.Connection, source: str, cursor: str, at: datetime) -> None:
-        connection.execute(sa.delete(cursors).where(*self._cursor(source)))
-        connection.execute(
-            sa.insert(cursors).values(mirror=self._mirror, source=source, cursor=cursor, moved_at=to_microseconds(at))
-        )
+        places.move(connection, self._mirror, Cursor(source=source, text=cursor, moved_at=at))
 
 
 _SAME = sa.and_(objects.c.mirror == listed.c.mirror, objects.c.key == listed.c.key)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from mirrord.decisions.comparing import first_compared
 from mirrord.decisions.removals import Decision, RemovalLimit
 from mirrord.decisions.staleness import Doubt, IntakeRules, NewKeys, Settlement, given_back, settled, take_in
-from mirrord.journal import asking, conditions, listed, removals, schema
+from mirrord.journal import asking, conditions, listed, places, removals, schema
 from mirrord.journal.database import BUSY_TIMEOUT, file_of, identity_of, name_of, open_engine, replaced, translated
 from mirrord.journal.history import History
 from mirrord.journal.lock import ServiceLock
@@ -21,6 +21,7 @@ from mirrord.model.attempt import Outcome
 from mirrord.model.change import Change, Recorded
 from mirrord.model.condition import Condition
 from mirrord.model.coverage import Coverage
+from mirrord.model.cursor import Cursor
 from mirrord.model.fingerprint import Fingerprint
 from mirrord.model.row import ObjectRow, State
 
@@ -73,9 +74,26 @@ class Journal:
 
     # -- the left half -------------------------------------------------------------------------------
 
-    async def record(self, mirror: str, changes: Sequence[Change], rules: IntakeRules) -> Recorded:
-        """Make `changes` durable, one row per key; what a later one of the same key says replaces an earlier."""
-        return await self._write(lambda connection: self._record(connection, mirror, changes, rules))
+    async def record(
+        self, mirror: str, changes: Sequence[Change], rules: IntakeRules, cursor: Cursor | None = None
+    ) -> Recorded:
+        """Make `changes` durable, one row per key; what a later one of the same key says replaces an earlier.
+
+        `cursor`: how far their source has been read with them, remembered in the same transaction. It stays
+        where it is while some of them are doubtful: those are recorded by the call that brings their hashes.
+        """
+
+        def take_in(connection: sa.Connection) -> Recorded:
+            recorded = self._record(connection, mirror, changes, rules)
+            if cursor is not None and not recorded.doubtful:
+                places.move(connection, mirror, cursor)
+            return recorded
+
+        return await self._write(take_in)
+
+    async def cursor(self, mirror: str, source: str) -> Cursor | None:
+        """How far `source` has been read; None when it has not been begun."""
+        return await self._write(lambda connection: places.find(connection, mirror, source))
 
     def _record(
         self, connection: sa.Connection, mirror: str, changes: Sequence[Change], rules: IntakeRules

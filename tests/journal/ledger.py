@@ -13,6 +13,7 @@ from mirrord.journal.errors import JournalUnavailable
 from mirrord.journal.store import Journal
 from mirrord.model.attempt import Outcome
 from mirrord.model.change import Change, Recorded
+from mirrord.model.cursor import Cursor
 from mirrord.model.fingerprint import Fingerprint, of_token
 from mirrord.model.row import ObjectRow
 from mirrord.model.step import Done, NextStep
@@ -34,6 +35,10 @@ def url_of(file: Path) -> str:
 
 def change(key: str, version: str | None = "1", seconds: float = 0) -> Change:
     return Change(key=key, version=None if version is None else of_token(version), seen_at=at(seconds))
+
+
+def place(source: str, text: str, seconds: float = 0) -> Cursor:
+    return Cursor(source=source, text=text, moved_at=at(seconds))
 
 
 def ended(claim: ObjectRow, step: NextStep = Done(), seconds: float = 0, **also: Any) -> Settlement:  # noqa: B008  # frozen
@@ -71,8 +76,15 @@ class Ledger:
         self.journal.close()
         self._runner.close()
 
-    def record(self, *changes: Change, mirror: str = MIRROR, rules: IntakeRules = RULES) -> Recorded:
-        return self._runner.run(self.journal.record(mirror, changes, rules))
+    def record(
+        self, *changes: Change, mirror: str = MIRROR, rules: IntakeRules = RULES, cursor: Cursor | None = None
+    ) -> Recorded:
+        return self._runner.run(self.journal.record(mirror, changes, rules, cursor))
+
+    def cursor(self, source: str, *, mirror: str = MIRROR) -> str | None:
+        """Where the source was read up to."""
+        found = self._runner.run(self.journal.cursor(mirror, source))
+        return found.text if found else None
 
     def claim(
         self, seconds: float = 0, most: int = ALL, *, mirror: str = MIRROR, lease: timedelta = LEASE

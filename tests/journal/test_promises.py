@@ -19,14 +19,14 @@ from mirrord.journal.database import open_engine
 from mirrord.journal.statements import Statements, row_from
 from mirrord.journal.tables import objects
 from mirrord.model.attempt import Operation, Outcome
-from mirrord.model.change import Recorded
+from mirrord.model.change import Change, Recorded
 from mirrord.model.coverage import Coverage
 from mirrord.model.fingerprint import of_file
 from mirrord.model.pending import Pending
 from mirrord.model.row import ObjectRow, State, Why
 from mirrord.model.step import Done, Hold, NextStep, Park, Retry
 from tests.journal.conftest import OpenLedger
-from tests.journal.ledger import ALL, DELETE, LEASE, MIRROR, RULES, Ledger, at, change, ended, url_of
+from tests.journal.ledger import ALL, DELETE, LEASE, MIRROR, RULES, Ledger, at, change, ended, place, url_of
 
 HERE = Path(__file__).parents[2]  # where `tests` can be imported from
 KEYS = 300
@@ -38,6 +38,15 @@ from tests.journal.ledger import Ledger, change
 ledger = Ledger(Path(sys.argv[1]))
 for number in range(1_000_000):
     ledger.record(change(f"k{number}"), change(f"l{number}"))
+    print(number, flush=True)
+"""
+READ_PAGES_AND_SAY_SO = """
+import sys
+from pathlib import Path
+from tests.journal.ledger import Ledger, change, place
+ledger = Ledger(Path(sys.argv[1]))
+for number in range(1_000_000):
+    ledger.record(change(f"k{number}"), change(f"l{number}"), cursor=place("feed", str(number)))
     print(number, flush=True)
 """
 CLAIM_AND_SAY_SO = """
@@ -83,6 +92,46 @@ def test_what_record_returned_survives_kill_9(file: Path, open_ledger: OpenLedge
     assert {f"{letter}{number}" for number in range(last + 1) for letter in "kl"} <= keys
     # a record is one transaction: the one that was under way is there whole or not at all
     assert {key[1:] for key in keys if key[0] == "k"} == {key[1:] for key in keys if key[0] == "l"}
+
+
+def test_a_cursor_is_never_before_nor_behind_the_keys_that_it_stands_for(file: Path, open_ledger: OpenLedger) -> None:
+    with start(READ_PAGES_AND_SAY_SO, file) as process:
+        assert process.stdout is not None
+        for _ in range(20):
+            process.stdout.readline()
+        process.kill()
+        said = process.stdout.read()
+    last = int(said.split()[-1]) if said.split() else 19
+
+    after = open_ledger()
+    cursor, keys = after.cursor("feed"), {key for key, _ in after.known()}
+
+    assert cursor is not None
+    assert int(cursor) >= last
+    assert keys == {f"{letter}{number}" for number in range(int(cursor) + 1) for letter in "kl"}
+
+
+def test_a_cursor_belongs_to_one_source_of_one_mirror(ledger: Ledger) -> None:
+    ledger.record(change("a"), cursor=place("one", "7"))
+    ledger.record(change("b"), cursor=place("other", "x"))
+    ledger.record(cursor=place("one", "8"))
+
+    assert (ledger.cursor("one"), ledger.cursor("other"), ledger.cursor("third")) == ("8", "x", None)
+    assert ledger.cursor("one", mirror="pages") is None
+
+
+def test_a_cursor_waits_for_changes_that_only_their_content_can_decide(ledger: Ledger) -> None:
+    first, touched = of_file(1, 2, 3, 4), of_file(1, 2, 9, 4)
+    ledger.record(Change(key="a", version=first, seen_at=at(0)), cursor=place("feed", "1"))
+    ledger.settle(ended(*ledger.claim(0), bucket_hash="F"))
+    change_of_a = Change(key="a", version=touched, seen_at=at(1))
+
+    doubtful = ledger.record(change_of_a, cursor=place("feed", "2"))
+    before = ledger.cursor("feed")
+    ledger.record(replace(change_of_a, content_hash="F"), cursor=place("feed", "2"))
+
+    assert doubtful.doubtful == (change_of_a,)
+    assert (before, ledger.cursor("feed")) == ("1", "2")
 
 
 def test_a_settlement_and_a_claim_outlive_the_process(ledger: Ledger, open_ledger: OpenLedger) -> None:

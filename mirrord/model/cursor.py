@@ -1,0 +1,16 @@
+"""Cursor: how far a source of changes has been read."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cursor:
+    """Everything before it is recorded. Of another source it means nothing."""
+
+    source: str
+    """The source's identity, such as a feed's address."""
+    text: str
+    """The source's own word for the place: opaque, compared for equality only."""
+    moved_at: datetime
+    """When it came here; aware, UTC."""
