@@ -134,6 +134,9 @@ class Attempts:
         # the evidence is that of the call which asked for it; the look has its own
         answer = replace(reply, reqid=pending.reqid, xlog=None, duration_s=lasted_s)
         asked = Asked(pending.operation, answer, done, Done(), counts=True, began_at=pending.began_at)
+        if pending.task is None:
+            # no attempt of its own: the history says how it is known
+            asked = replace(asked, error=f"it had no answer: found in the bucket by stat {reply.reqid}")
         if pending.task is not None:  # else it has its line, of the call without an answer
             self._say_attempted(row, at, asked)
         else:

@@ -29,6 +29,8 @@ LATE_S = 0.01
 HOT_KEY = 573
 """A single resource was asked for too often (Qiniu's error page), or the account: who else is refused tells."""
 OTHERS_WITHIN = timedelta(seconds=10)
+HOT_IN_VAIN = timedelta(seconds=60)
+"""When nothing else has been answered for so long, who waits at a terminal is told instead."""
 RATE_TOLD_ANEW = 1.25
 """How much a rate must have changed for those who ask from outside to be told."""
 
@@ -103,6 +105,8 @@ class Gate:
         self._in_turn = asyncio.Lock()
         self._healed: set[Outcome] = set()
         self._said: tuple[Condition, ...] | None = None
+        self._elsewhere: Condition | None = None
+        self._hot_since: datetime | None = None
 
     # -- who may go ------------------------------------------------------------------------------------
 
@@ -153,7 +157,8 @@ class Gate:
     @property
     def hopeless(self) -> bool:
         """Whether to wait longer is nothing for somebody at a terminal."""
-        return self.held or self._outages.hopeless(self._now())
+        hot_for = self._now() - self._hot_since if self._hot_since else timedelta(0)
+        return self.held or hot_for >= HOT_IN_VAIN or self._outages.hopeless(self._now())
 
     async def enter(self, key: str) -> Ticket | None:
         """Wait for a place and for its time; None: nothing may go any more, the key waits in the journal."""
@@ -212,11 +217,14 @@ class Gate:
         now, verdict, reply = self._now(), heard.verdict, heard.reply
         if verdict.fault is None and not self._probing and self._outages.quiet and self._is_calm():
             self._learn_of_pace(ticket, verdict, reply, now)
+            self._hot_since = None
             return _ISOLATED
         was_held = self.held
         self._learn_of_account(ticket, verdict, _Held(now, now, hold_after(None), reply, heard.words))
         if reply.status == HOT_KEY and self._is_hot(ticket.key, now):
+            self._hot_since = self._hot_since or now
             return _HOT
+        self._hot_since = None
         self._learn_of_pace(ticket, verdict, reply, now)
         if verdict.fault is Fault.ACCOUNT:  # says nothing of the health of Kodo or the origin
             return Lesson(pause=self._held.pause if self._held else None, repeated=was_held)
@@ -287,11 +295,19 @@ class Gate:
         """Outages that are over, during which keys may have been given up; told once."""
         return self._outages.take_recoveries()
 
+    def tell(self, condition: Condition | None) -> None:
+        """Something that is not the gate's business keeps the mirror waiting; None: no longer."""
+        self._elsewhere = condition
+
     def take_conditions(self, now: datetime) -> tuple[Condition, ...] | None:
         """What keeps the mirror from calling; None when it is what was taken last."""
         if self._pause_until is not None and self._pause_until <= now:
             self._pause_until = None
-        found = () if self._is_calm() and not self._pace.rate else (*self._conditions(), *self._outages.conditions())
+        found: tuple[Condition, ...] = ()
+        if not self._is_calm() or self._pace.rate:
+            found = (*self._conditions(), *self._outages.conditions())
+        if self._elsewhere is not None:
+            found = (self._elsewhere, *found)
         if found == self._said:
             return None
         self._said = found

@@ -14,6 +14,8 @@ from mirrord.decisions.verdict import FAILURES, NOT_KODO, advice, is_clock_wrong
 from mirrord.journal.listing import Listing
 from mirrord.kodo.replies import ListPage
 from mirrord.model.attempt import Fault, Operation, Outcome, Reply, Silence
+from mirrord.model.condition import Condition
+from mirrord.sources.contract import SourceUnavailable
 
 log = structlog.get_logger()
 
@@ -22,7 +24,12 @@ PATIENCE = RetryPolicy(first_delay=timedelta(milliseconds=500), max_delay=timede
 PAGE_MOST = timedelta(seconds=60)
 """How long to wait for one page."""
 AWAY_AT_MOST = timedelta(minutes=10)
-"""A service that does not list for so long, be it the one host of all that is ill, is not waited for any longer."""
+"""A Kodo that cannot be reached for so long, be it the one host of all, is not waited for any longer."""
+ILL_AT_MOST = timedelta(minutes=1)
+"""The same for one that answers and fails: only its listings may be ill."""
+FIRST_PAUSE, LONGEST_PAUSE = timedelta(seconds=2), timedelta(minutes=1)
+LISTING = "listing"
+"""The condition of a mirror whose first run waits."""
 KEPT = timedelta(hours=1)
 """A listing that has not moved for so long is begun anew: the bucket has moved on."""
 BAD_MARKER = 640
@@ -54,6 +61,18 @@ class Unlisted:
     advice: str
     """What a person can do about it."""
 
+    def may_pass(self, waited: timedelta) -> bool:
+        """Whether to wait longer: for the account as long as it takes, since nothing else can be done either."""
+        if self.fault is Fault.SERVICE:
+            return waited < (AWAY_AT_MOST if self.status is None else ILL_AT_MOST)
+        return self.fault is Fault.ACCOUNT
+
+    def pause_after(self, previous: timedelta | None) -> timedelta:
+        """How long to wait before the next try, after that one."""
+        if self.fault is Fault.ACCOUNT:
+            return hold_after(previous)
+        return FIRST_PAUSE if previous is None else min(previous * 2, LONGEST_PAUSE)
+
 
 class Inventory:
     """One mirror's way to know what its bucket holds without asking for every key."""
@@ -69,7 +88,9 @@ class Inventory:
         now: Callable[[], datetime],
         chance: Callable[[], float],
         patience: RetryPolicy = PATIENCE,
+        tell: Callable[[Condition | None], None] = lambda _: None,
     ) -> None:
+        """`tell`: what keeps the mirror from being compared, None when nothing does any more."""
         self._mirror = mirror
         self._bucket = bucket
         self._prefix = prefix
@@ -78,31 +99,33 @@ class Inventory:
         self._now = now
         self._chance = chance
         self._patience = patience
+        self._tell = tell
 
     async def take(self, *, patient: bool = False) -> bool:
         """Have the whole listing in the journal, from an earlier try or asked for now; False, and said, when not.
 
-        `patient`: wait for as long as Kodo is out of reach or refuses the account. To ask for a million keys
-        that the bucket may hold already is the dearer way.
+        `patient`: wait while Kodo is out of reach or refuses the account. To ask for a million keys that the
+        bucket may hold already is the dearer way. Who is not patient gets SourceUnavailable then.
         """
         began, waited = self._now(), None
         while True:
             end = await self._try()
-            if isinstance(end, Whole):
-                return True
-            if not (patient and self._may_pass(end, self._now() - began)):
+            may_pass = not isinstance(end, Whole) and end.may_pass(self._now() - began)
+            if isinstance(end, Whole) or not may_pass:
                 break
+            if not patient:
+                raise SourceUnavailable(f"bucket {self._bucket} cannot be compared with: {end.reason}; {end.advice}")
             if waited is None:
                 self._say_postponed(end)
-            waited = hold_after(waited)
-            await asyncio.sleep(min(waited, AWAY_AT_MOST).total_seconds())
+            waited = end.pause_after(waited)
+            self._tell(_waiting(end, began, self._now() + waited))
+            await asyncio.sleep(waited.total_seconds())
+        self._tell(None)
+        if isinstance(end, Whole):
+            return True
         await self._listing.drop()
         self.say(end, f"every key is refreshed instead; to compare after all: {end.advice}")
         return False
-
-    def _may_pass(self, end: Unlisted, waited: timedelta) -> bool:
-        """Whether to wait: for the account as long as it takes, since nothing else can be done either."""
-        return end.fault is Fault.ACCOUNT or (end.fault is Fault.SERVICE and waited < AWAY_AT_MOST)
 
     async def _try(self) -> Whole | Unlisted:
         began = self._now()
@@ -194,6 +217,10 @@ class Inventory:
     def _pause_s(self, failures: int, reply: Reply) -> float:
         asked_for = min(reply.retry_after_s or 0.0, self._patience.max_delay.total_seconds())
         return max(backoff(failures, self._patience, self._chance()).total_seconds(), asked_for)
+
+
+def _waiting(end: Unlisted, since: datetime, until: datetime) -> Condition:
+    return Condition(name=LISTING, since=since, until=until, reason=end.reason, status=end.status, reqid=end.reqid)
 
 
 def _unlisted(reply: Reply, calls: int) -> Unlisted:

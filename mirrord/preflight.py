@@ -5,6 +5,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -116,6 +117,8 @@ class Preflight:
         served = await self._serve("HEAD", url, headers)
         if served.status in {405, 501}:
             served = await self._serve("GET", url, headers | {"Range": "bytes=0-0"})
+        if await asyncio.to_thread(self._sample) != sample:
+            sample = replace(sample, size_bytes=None)  # it has changed meanwhile: of its size nothing can be said
         return findings.about_origin(self.wanted, sample, base, served)
 
     async def _serve(self, method: str, url: str, headers: dict[str, str]) -> Served:

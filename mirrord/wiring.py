@@ -177,18 +177,19 @@ def _mirror(mirror: MirrorSettings, settings: Settings, journal: Journal, kodo: 
     )
     source = _source(mirror)
     target = _target(mirror, settings, rules)
+    gate = Gate(
+        mirror=mirror.name,
+        bucket=mirror.bucket,
+        concurrency=mirror.pace.concurrency,
+        per_second=mirror.pace.per_second,
+        now=now,
+        chance=random.random,
+    )
     dispatcher = Dispatcher(
         target=target,
         journal=journal,
         pulls=Pulls(target, kodo, hash_of=source.hash_of, now=now, wall=_wall_clock),
-        gate=Gate(
-            mirror=mirror.name,
-            bucket=mirror.bucket,
-            concurrency=mirror.pace.concurrency,
-            per_second=mirror.pace.per_second,
-            now=now,
-            chance=random.random,
-        ),
+        gate=gate,
         observe=source.observe,
         now=now,
         chance=random.random,
@@ -212,6 +213,7 @@ def _mirror(mirror: MirrorSettings, settings: Settings, journal: Journal, kodo: 
         kodo=kodo,
         now=now,
         chance=random.random,
+        tell=gate.tell,
     )
     intake = Intake(
         mirror=mirror.name,

@@ -11,8 +11,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from mirrord.decisions.verdict import judge, wording
-from mirrord.gate import PROBE_PATIENCE, RAMP, Gate, Lesson
+from mirrord.gate import HOT_IN_VAIN, PROBE_PATIENCE, RAMP, Gate, Lesson
 from mirrord.model.attempt import Content, Operation, Outcome, Reply, Silence
+from mirrord.model.condition import Condition
 from mirrord.outages import AWAY_IN_VAIN, PROBES_IN_VAIN, Heard
 
 START = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -855,3 +856,29 @@ def test_one_key_that_fails_by_itself_is_no_outage() -> None:
         assert bench.gate.take_recoveries() == []
 
     asyncio.run(scenario())
+
+
+def test_when_only_one_hot_key_is_left_who_waits_at_a_terminal_is_told() -> None:
+    async def scenario() -> None:
+        bench = Bench()
+        await bench.ask("a", OK)
+        await bench.ask("hot", failing(573))
+        bench.wait(HOT_IN_VAIN.total_seconds())
+        left_alone = bench.gate.hopeless
+        await bench.ask("b", OK)
+
+        assert left_alone
+        assert not bench.gate.hopeless
+
+    asyncio.run(scenario())
+
+
+def test_what_is_told_from_elsewhere_is_a_condition_until_it_is_taken_back() -> None:
+    bench = Bench()
+    waiting = Condition(name="listing", since=START, until=None, reason="refused")
+    bench.gate.tell(waiting)
+    told = bench.gate.take_conditions(bench.now)
+    bench.gate.tell(None)
+
+    assert told == (waiting,)
+    assert bench.gate.take_conditions(bench.now) == ()

@@ -14,7 +14,9 @@ from mirrord.inventory import AWAY_AT_MOST, KEPT, Inventory, Unlisted, Whole
 from mirrord.journal.listing import Listing
 from mirrord.kodo.replies import ListPage
 from mirrord.model.attempt import Reply, Silence
+from mirrord.model.condition import Condition
 from mirrord.model.listing import ListedObject
+from mirrord.sources.contract import SourceUnavailable
 from tests.fakes.kodo import OK, failing
 from tests.journal.ledger import MIRROR, Ledger, at
 
@@ -69,7 +71,12 @@ def opened(file: Path) -> Iterator[Ledger]:
         ledger.close()
 
 
-def inventory_of(ledger: Ledger, kodo: FakeLister, now: Callable[[], datetime] = Clock()) -> Inventory:  # noqa: B008
+def inventory_of(
+    ledger: Ledger,
+    kodo: FakeLister,
+    now: Callable[[], datetime] = Clock(),  # noqa: B008
+    tell: Callable[[Condition | None], None] = lambda _: None,
+) -> Inventory:
     return Inventory(
         mirror=MIRROR,
         bucket="newdocs",
@@ -79,6 +86,7 @@ def inventory_of(ledger: Ledger, kodo: FakeLister, now: Callable[[], datetime] =
         now=now,
         chance=float,
         patience=PATIENCE,
+        tell=tell,
     )
 
 
@@ -112,10 +120,7 @@ def test_the_whole_listing_is_read(ledger: Ledger, answers: list[Answers], marke
 @pytest.mark.parametrize(
     ("answers", "calls"),
     [
-        pytest.param([failed(401)], 1, id="refused"),
-        pytest.param([failed(631)], 1, id="no-such-bucket"),
         pytest.param([failed(404)], 1, id="not-kodo"),
-        pytest.param([SILENT] * 3, 3, id="out-of-reach"),
         pytest.param([failed(504)] * 3, 3, id="too-slow"),
         pytest.param([(OK, None)] * 3, 3, id="unreadable"),
         pytest.param([page("a", marker="1"), *[page(marker="1")] * 3], 4, id="in-circles"),
@@ -130,6 +135,43 @@ def test_a_kodo_that_gives_no_listing_is_not_asked_for_ever(ledger: Ledger, answ
     assert taken is False
     assert len(kodo.markers) == calls
     assert listed(ledger) == []
+
+
+@pytest.mark.parametrize(
+    ("answers", "calls", "advice"),
+    [
+        pytest.param([failed(401)], 1, "secret key", id="refused"),
+        pytest.param([failed(631)], 1, "bucket's name", id="no-such-bucket"),
+        pytest.param([SILENT] * 3, 3, "reached", id="out-of-reach"),
+        pytest.param([failed(503)] * 3, 3, "reached", id="ill"),
+    ],
+)
+def test_who_cannot_wait_gets_an_end_and_nothing_is_taken_for_new(
+    ledger: Ledger, answers: list[Answers], calls: int, advice: str
+) -> None:
+    kodo = FakeLister(answers)
+
+    with pytest.raises(SourceUnavailable, match=advice):
+        ledger.run(inventory_of(ledger, kodo).take())
+
+    assert len(kodo.markers) == calls
+
+
+def test_while_it_waits_it_says_what_for_and_takes_it_back(ledger: Ledger) -> None:
+    told: list[Condition | None] = []
+    inventory = inventory_of(ledger, FakeLister([*[SILENT] * PATIENCE.max_attempts, page("a")]), tell=told.append)
+
+    async def scenario() -> None:
+        async with asyncio.timeout(5):
+            assert await inventory.take(patient=True)
+
+    ledger.run(scenario())
+
+    waiting, over = told
+    assert waiting is not None
+    assert (waiting.name, waiting.since, waiting.until) == ("listing", at(0), at(2))
+    assert "refused" in waiting.reason
+    assert over is None
 
 
 def test_what_was_refused_says_what_to_do(ledger: Ledger) -> None:

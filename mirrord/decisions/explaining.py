@@ -166,8 +166,8 @@ def came(status: int | None, outcome: Outcome | None, error: str | None) -> str:
 
 def last_in_words(row: ObjectRow) -> str:
     """How the last attempt at the key ended."""
-    if row.last_at is None:
-        return "not asked yet"
+    if row.last_at is None or not (row.attempts or row.state is State.FRESH):
+        return "not asked yet"  # what came of an earlier version says nothing of this one
     outcome = f"{row.last_outcome.value}: " if row.last_outcome else ""
     reqid = f" (reqid {plain(row.last_reqid)})" if row.last_reqid else ""
     return f"{outcome}{came(row.last_status, row.last_outcome, row.last_error)}{reqid}"
@@ -212,6 +212,7 @@ _CONDITIONS = {
     "origin": "breaker of the origin open",
     "kodo": "breaker of Kodo open",
     "throttled": "throttled",
+    "listing": "the first run waits for the bucket's listing",
     PACED: "slowed down",
 }
 _WHY = {

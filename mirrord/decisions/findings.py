@@ -97,7 +97,8 @@ class Sample:
     """One file of the origin's tree, by the key that it is mirrored under."""
 
     key: str
-    size_bytes: int
+    size_bytes: int | None
+    """None: it changes too often to say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,7 +274,7 @@ def about_origin(wanted: Wanted, sample: Sample, base: str, served: Served) -> F
             level = Level.WARNING if wanted.operation is Operation.PREFETCH else Level.ERROR
             says = f"{site} gave no answer: {served.error}"
             advice = "if it lets in Kodo and not this machine, all is well; else see why it does not answer"
-        case 200 | 206 if served.size_bytes in {None, sample.size_bytes}:
+        case 200 | 206 if None in {served.size_bytes, sample.size_bytes} or served.size_bytes == sample.size_bytes:
             level, says, advice = Level.OK, f"{site} serves {key}", ""
         case 200 | 206:
             level = Level.WARNING

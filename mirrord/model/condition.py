@@ -10,7 +10,8 @@ class Condition:
 
     name: str
     """"held": Kodo refuses the account or the bucket. "origin", "kodo": the breaker of that is open. "throttled":
-    Kodo said for how long to wait. "paced": calls go on, no faster than Kodo takes them.
+    Kodo said for how long to wait. "paced": calls go on, no faster than Kodo takes them. "listing": the first
+    run waits for the bucket's listing.
     """
     since: datetime
     until: datetime | None

@@ -489,3 +489,41 @@ def test_a_stop_in_the_middle_of_slow_pulls_accuses_nobody(gated: Place, gate: G
     assert ended.said("breaker.opened") == []
     assert status["conditions"] == []
     assert {line["next"] for line in ended.said("refresh.attempted", outcome="timed-out")} == {"retry"}
+
+
+def test_once_that_cannot_compare_records_nothing_and_compares_the_next_time(tmp_path: Path) -> None:
+    keys = [f"{n:03}.txt" for n in range(50)]
+    (tmp_path / "www").mkdir()
+    for key in keys:
+        (tmp_path / "www" / key).write_bytes(key.encode())
+    bucket.put(tmp_path, [(key, key.encode()) for key in keys])
+    with place_at(tmp_path) as place:
+        place.configure({"first_run": "compare"})
+        place.kodo.change_secret("another-secret-that-nobody-typed")
+        refused = place.once()
+        place.kodo.change_secret(CREDENTIALS.secret_key)
+        again = place.once()
+
+        assert refused.code == 1
+        assert "secret key" in "".join(refused.noise)
+        assert again.code == 0
+        assert pulls(place) == []
+
+
+def test_a_first_run_that_waits_says_so_to_who_asks(tmp_path: Path) -> None:
+    (tmp_path / "www").mkdir()
+    (tmp_path / "www" / "a.txt").write_bytes(b"a")
+    with place_at(tmp_path) as place:
+        place.configure({"first_run": "compare"})
+        place.kodo.freeze()
+        service = place.run()
+        service.until_said("inventory.postponed")
+
+        def told() -> list[str]:
+            status = place.start("status", "--json").wait().json
+            return [each["name"] for each in status["mirrors"][0]["conditions"]]
+
+        service.until(lambda: told() == ["listing"])
+        shown = place.start("status").wait()
+
+    assert "waits for the bucket's listing" in " ".join(shown.out.split())
