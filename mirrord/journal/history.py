@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from mirrord.decisions.staleness import Settlement
-from mirrord.journal.statements import Prepared
+from mirrord.journal.statements import TEXTS, Prepared
 from mirrord.journal.tables import attempts, from_microseconds, objects, to_microseconds
 from mirrord.model.attempt import Operation, Outcome
 
@@ -64,10 +64,10 @@ def _values(number: int, end: Settlement) -> dict[str, Any]:
         "key": end.key,
         "slot": number % KEPT,
         "at": to_microseconds(end.at),
-        "operation": end.operation.value,
+        "operation": TEXTS[end.operation],
         "status": end.status,
         "reqid": end.reqid,
-        "outcome": end.outcome.value if end.outcome else None,
+        "outcome": TEXTS[end.outcome] if end.outcome else None,
         "error": end.error,
         "duration_us": int(end.duration_s * 1e6),
     }

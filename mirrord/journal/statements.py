@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Any
 
 import orjson
@@ -139,7 +140,7 @@ def _values(row: ObjectRow) -> dict[str, Any]:
         "generation": row.generation,
         "confirmed": row.confirmed,
         "bucket_hash": row.bucket_hash,
-        "state": row.state.value,
+        "state": TEXTS[row.state],
         "stale_since": to_microseconds(row.stale_since),
         "due_at": to_microseconds(row.due_at),
         "attempts": row.attempts,
@@ -149,11 +150,11 @@ def _values(row: ObjectRow) -> dict[str, Any]:
         "last_at": to_microseconds(row.last_at),
         "last_status": row.last_status,
         "last_reqid": row.last_reqid,
-        "last_outcome": row.last_outcome.value if row.last_outcome else None,
+        "last_outcome": TEXTS[row.last_outcome] if row.last_outcome else None,
         "last_error": row.last_error,
         "removed_at": to_microseconds(row.removed_at),
         "wanted_at": to_microseconds(row.wanted_at),
-        "why": row.why.value if row.why else None,
+        "why": TEXTS[row.why] if row.why else None,
         "tries": row.tries,
         "pending": _written(row.pending) if row.pending else None,
     }
@@ -181,7 +182,7 @@ def row_from(cells: Sequence[Any]) -> ObjectRow:
         last_at=from_microseconds(last_at),
         last_status=last_status,
         last_reqid=last_reqid,
-        last_outcome=Outcome(last_outcome) if last_outcome else None,
+        last_outcome=_OUTCOMES[last_outcome] if last_outcome else None,
         last_error=last_error,
         removed_at=from_microseconds(gone),
         wanted_at=from_microseconds(wanted_at),
@@ -206,5 +207,8 @@ def _read(text: str) -> Pending:
 
 
 _PLAIN = ("put_after", "generation", "hash_before", "looks", "timeouts", "reqid", "task")
+TEXTS: Mapping[StrEnum, str] = {each: each.value for words in (State, Why, Outcome, Operation) for each in words}
+"""Plain texts for the driver: to ask a member for its value costs four times a look-up, and is done for every row."""
 _STATES = {state.value: state for state in State}
+_OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _WHYS = {why.value: why for why in Why}
