@@ -24,6 +24,7 @@ Left of `record` anything may be lost, and the next scan finds it. Right of it n
     heartbeat.py   how it goes → systemd: the watchdog, the status line
     dispatcher.py  journal → Kodo → journal
     gate.py        what the answers so far say of account, origin and Kodo → who may call now, and how often
+    outages.py     how calls end → whether origin and Kodo are well; breakers, and what an outage gave up
     pulls.py       a claim → what is asked: delete, pull, asynchronous fetch, or a look whether one has ended
     target.py      what one mirror asks, as settings became it
     verifier.py    successes → what the bucket really holds, asked in batches
@@ -34,7 +35,7 @@ Left of `record` anything may be lost, and the next scan finds it. Right of it n
     systemd.py     the notify protocol, and the journal's native one
     sources/       where changes come from: contract.py, directory.py, scan.py, hashing.py, inotify.py
     journal/       where rows survive a restart: tables.py, store.py, migrations/
-    kodo/          entry, auth, etag, protocol, replies, region, reqid (no I/O) · wire, mishaps, freezes, hosts, client
+    kodo/          entry, auth, etag, protocol, replies, region, reqid (no I/O) · wire, transport, hosts, client, …
     decisions/     what to do about it: statuses, verdict, breaker, pacing, pulling, retry, staleness, …; pure
     model/         what things are: Change, Fingerprint, ObjectRow, Outcome; frozen values
     sandbox/       a local Kodo: the seed documents' server side, for trying out and for tests

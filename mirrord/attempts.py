@@ -134,24 +134,23 @@ class Attempts:
         # the evidence is that of the call which asked for it; the look has its own
         answer = replace(reply, reqid=pending.reqid, xlog=None, duration_s=lasted_s)
         asked = Asked(pending.operation, answer, done, Done(), counts=True, began_at=pending.began_at)
-        if pending.task is None:
-            # no attempt of its own: the history says how it is known
-            asked = replace(asked, error=f"it had no answer: found in the bucket by stat {reply.reqid}")
-        if pending.task is not None:  # else it has its line, of the call without an answer
+        if pending.task is not None:
             self._say_attempted(row, at, asked)
-        else:
-            log.info(
-                "pull.confirmed",
-                mirror=row.mirror,
-                bucket=self._bucket,
-                key=row.key,
-                operation=pending.operation.value,
-                reqid=pending.reqid,
-                stat_reqid=reply.reqid,
-                looks=pending.looks,
-                duration_s=round(lasted_s, 3),
-            )
-        return Ended(claim, at, asked)
+            return Ended(claim, at, asked)
+        # the call without an answer has had its line; the history says how its end is known
+        log.info(
+            "pull.confirmed",
+            mirror=row.mirror,
+            bucket=self._bucket,
+            key=row.key,
+            operation=pending.operation.value,
+            reqid=pending.reqid,
+            stat_reqid=reply.reqid,
+            looks=pending.looks,
+            duration_s=round(lasted_s, 3),
+        )
+        error = f"it had no answer: found in the bucket by stat {reply.reqid}"
+        return Ended(claim, at, replace(asked, error=error))
 
     def overtaken(self, claim: Claim, at: datetime, pending: Pending) -> None:
         """An asynchronous fetch has ended, well or not, of a version that nobody wants any more: its line."""

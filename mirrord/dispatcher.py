@@ -15,6 +15,7 @@ from mirrord.gate import NOTHING_LEARNT, Gate
 from mirrord.journal.store import Journal
 from mirrord.model.attempt import Operation, Outcome, Reply, Silence
 from mirrord.model.fingerprint import Fingerprint
+from mirrord.model.pending import Pending
 from mirrord.model.row import ObjectRow
 from mirrord.model.step import Done, Park
 from mirrord.outages import Heard, Ticket
@@ -240,7 +241,7 @@ class Dispatcher:
         if not self._may_ask(claim, self._now()):
             return Ended(claim, self._now())
         seen = await self._pulls.look(claim.row.key, pending)
-        return self._judged(claim, seen) or await self._ask(claim, task)
+        return self._judged(claim, seen) or await self._ask(claim, task, before=pending)
 
     def _judged(self, claim: Claim, seen: Seen) -> Ended | None:
         """How a claim ends whose key had a pull running; None: by asking for it again."""
@@ -248,25 +249,24 @@ class Dispatcher:
         if seen.look is Look.RUNNING:
             return Ended(claim, now, awaited=pending)
         if pending.generation != claim.row.generation or claim.version != claim.row.wanted:
-            if pending.task is not None:
-                self._attempts.overtaken(claim, now, pending)
             return None  # it was of a version that is wanted no longer
         if seen.look is Look.ENDED:
             return self._attempts.found(claim, now, pending, seen.reply)
         return self._attempts.given_up(claim, now, pending) if pending.task is not None else None
 
-    async def _ask(self, claim: Claim, task: "asyncio.Task[None]") -> Ended:
+    async def _ask(self, claim: Claim, task: "asyncio.Task[None]", before: Pending | None = None) -> Ended:
+        """`before`: what has ended, and was of another version if it was asynchronous."""
         ticket = await self._gate.enter(claim.row.key) if self._may_ask(claim, self._now()) else None
         if ticket is None:
             return Ended(claim, self._now())
         try:
-            # it may have waited for its turn
-            answer = await self._call(claim, ticket, task) if self._may_ask(claim, ticket.began_at) else None
+            if not self._may_ask(claim, ticket.began_at):  # it may have waited for its turn
+                return Ended(claim, self._now())
+            if before is not None and before.task is not None:
+                self._attempts.overtaken(claim, ticket.began_at, before)  # only now: given back, it is looked at again
+            operation, reply = await self._call(claim, ticket, task)
         finally:
             self._gate.leave()
-        if answer is None:
-            return Ended(claim, self._now())
-        operation, reply = answer
         now = self._now()
         pending = self._pulls.pending_after(claim, operation, reply, ticket.began_at)
         verdict = judge(operation, reply)

@@ -107,19 +107,15 @@ class Inventory:
         `patient`: wait while Kodo is out of reach or refuses the account. To ask for a million keys that the
         bucket may hold already is the dearer way. Who is not patient gets SourceUnavailable then.
         """
-        began, waited = self._now(), None
-        while True:
-            end = await self._try()
-            may_pass = not isinstance(end, Whole) and end.may_pass(self._now() - began)
-            if isinstance(end, Whole) or not may_pass:
-                break
+        began, pause = self._now(), None
+        while not isinstance(end := await self._try(), Whole) and end.may_pass(self._now() - began):
             if not patient:
                 raise SourceUnavailable(f"bucket {self._bucket} cannot be compared with: {end.reason}; {end.advice}")
-            if waited is None:
+            if pause is None:
                 self._say_postponed(end)
-            waited = end.pause_after(waited)
-            self._tell(_waiting(end, began, self._now() + waited))
-            await asyncio.sleep(waited.total_seconds())
+            pause = end.pause_after(pause)
+            self._tell(_waiting(end, began, self._now() + pause))
+            await asyncio.sleep(pause.total_seconds())
         self._tell(None)
         if isinstance(end, Whole):
             return True

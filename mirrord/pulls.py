@@ -1,11 +1,9 @@
 """A claim to what is asked of Kodo under it: a delete, a pull that is waited for, one that is not, or only a look."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Protocol
-
-import structlog
+from typing import Protocol
 
 from mirrord.attempts import Claim
 from mirrord.decisions import pulling
@@ -14,17 +12,14 @@ from mirrord.kodo import protocol
 from mirrord.kodo.entry import origin_url
 from mirrord.kodo.protocol import Request
 from mirrord.model.attempt import Operation, Reply
-from mirrord.model.fingerprint import Fingerprint, size_of
+from mirrord.model.fingerprint import size_of
 from mirrord.model.pending import Pending
 from mirrord.model.row import ObjectRow
+from mirrord.sources.contract import HashOf
 from mirrord.target import Target
-
-log = structlog.get_logger()
 
 LOOK_MOST = timedelta(seconds=10)
 """How long a look waits for each answer: what it asks for is known at once, and a stop must not wait for it."""
-
-HashOf = Callable[[Sequence[str]], Coroutine[Any, Any, dict[str, tuple[Fingerprint, str]]]]
 
 
 class Kodo(Protocol):

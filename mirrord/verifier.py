@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -14,6 +14,7 @@ from mirrord.decisions.verdict import ADVICE
 from mirrord.decisions.verification import Expected, Unverified, Verification, Verified, compare, is_of_content
 from mirrord.model.attempt import Operation, Reply, Silence
 from mirrord.model.fingerprint import Fingerprint, size_of
+from mirrord.sources.contract import HashOf
 
 log = structlog.get_logger()
 
@@ -30,7 +31,6 @@ STOPPING_S = 0.05
 SMALL_BYTES = 8 * 2**20
 """Larger files are read one by one, after the others have been handed back."""
 
-HashOf = Callable[[Sequence[str]], Coroutine[Any, Any, dict[str, tuple[Fingerprint, str]]]]
 HandBack = Callable[[Sequence[Ended]], None]
 
 

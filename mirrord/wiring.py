@@ -177,14 +177,7 @@ def _mirror(mirror: MirrorSettings, settings: Settings, journal: Journal, kodo: 
     )
     source = _source(mirror)
     target = _target(mirror, settings, rules)
-    gate = Gate(
-        mirror=mirror.name,
-        bucket=mirror.bucket,
-        concurrency=mirror.pace.concurrency,
-        per_second=mirror.pace.per_second,
-        now=now,
-        chance=random.random,
-    )
+    gate = _gate(mirror)
     dispatcher = Dispatcher(
         target=target,
         journal=journal,
@@ -236,6 +229,17 @@ def _mirror(mirror: MirrorSettings, settings: Settings, journal: Journal, kodo: 
         stale=dispatcher.wake,
     )
     return Mirror(mirror.name, source, intake, dispatcher, audit if mirror.audit_every else None)
+
+
+def _gate(mirror: MirrorSettings) -> Gate:
+    return Gate(
+        mirror=mirror.name,
+        bucket=mirror.bucket,
+        concurrency=mirror.pace.concurrency,
+        per_second=mirror.pace.per_second,
+        now=now,
+        chance=random.random,
+    )
 
 
 _NEW_KEYS = {

@@ -692,3 +692,24 @@ async def test_an_accepted_fetch_of_an_older_version_has_its_line_too(bench: Ben
 
     attempted = [line["operation"] for line in lines if line["event"] == "refresh.attempted"]
     assert attempted == ["async-fetch", "prefetch"]
+
+
+@with_bench
+async def test_an_older_versions_fetch_has_its_line_once_also_when_the_next_call_has_to_wait(bench: Bench) -> None:
+    await bench.publish_as(LARGE, "a")
+    first = bench.dispatcher(FETCHING)
+
+    with capture_logs() as lines:
+        async with bench.at_work(first):
+            await bench.pass_time(first, looked(bench, 1))
+            await bench.publish("a", version="2")
+            put_when(bench, lambda: first.stop() is None)  # between the look and the call
+            first.wake()
+            await bench.kodo.until_looked(2)
+        second = bench.dispatcher(FETCHING)
+        bench.kodo.on_call = lambda _: None
+        async with bench.at_work(second):
+            await bench.pass_time(second, is_fresh(bench))
+
+    attempted = [line["operation"] for line in lines if line["event"] == "refresh.attempted"]
+    assert attempted == ["async-fetch", "prefetch"]

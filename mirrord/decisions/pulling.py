@@ -32,7 +32,6 @@ _SERVER_GAVE_UP = timedelta(seconds=10)
 _BROKEN = timedelta(seconds=3)
 _QUEUED = timedelta(minutes=10)
 
-
 _UNKNOWN = frozenset({Silence.TIMED_OUT, Silence.CUT, Silence.BROKEN})
 
 

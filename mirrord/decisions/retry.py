@@ -39,7 +39,6 @@ def next_step(
     policy: RetryPolicy,
     chance: float,
     retry_after: timedelta | None = None,
-    size_bytes: int | None = None,
     alone: bool = False,
 ) -> NextStep:
     """What follows attempt number `attempt` (from 1), with `strikes` of them, this one included, counted.
@@ -58,7 +57,7 @@ def next_step(
         case Fault.KEY | Fault.ORIGIN | Fault.SERVICE:
             if strikes >= policy.max_attempts:
                 return Park()
-            least = orphan_grace(size_bytes) if verdict.outcome is Outcome.TIMED_OUT else timedelta(0)
+            least = orphan_grace(None) if verdict.outcome is Outcome.TIMED_OUT else timedelta(0)
             of_many = verdict.outcome is Outcome.THROTTLED and not alone
             pause = backoff(min(attempt, THROTTLED_MOST) if of_many else attempt, policy, chance)
             return Retry(max(pause, retry_after or timedelta(0), least))

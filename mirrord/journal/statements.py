@@ -208,7 +208,7 @@ def _read(text: str) -> Pending:
 
 _PLAIN = ("put_after", "generation", "hash_before", "looks", "timeouts", "reqid", "task")
 TEXTS: Mapping[StrEnum, str] = {each: each.value for words in (State, Why, Outcome, Operation) for each in words}
-"""Plain texts for the driver: to ask a member for its value costs four times a look-up, and is done for every row."""
+"""Plain texts for the driver: to ask a member for its value takes 0.1 us, a look-up a tenth of that; seven a key."""
 _STATES = {state.value: state for state in State}
 _OUTCOMES = {outcome.value: outcome for outcome in Outcome}
 _WHYS = {why.value: why for why in Why}

@@ -1,6 +1,7 @@
 """Changes, claims and settlements in, rows out; what a method returned survives `kill -9`."""
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -324,16 +325,19 @@ class Journal:
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._transaction, work)
 
     def _transaction(self, work: Callable[[sa.Connection], T]) -> T:
-        with translated(self._url):
+        with translated(self._url), contextlib.ExitStack() as unless_it_ends_well:
             connection = self._connected()
-            try:
-                with connection.begin():
-                    return work(connection)
-            except BaseException:
-                self._connection = None
-                connection.invalidate()  # in whatever state it is: the next transaction opens the file anew
-                connection.close()
-                raise
+            unless_it_ends_well.callback(self._drop, connection)
+            with connection.begin():
+                result = work(connection)
+            unless_it_ends_well.pop_all()
+            return result
+
+    def _drop(self, connection: sa.Connection) -> None:
+        """Let go of it in whatever state it is: the next transaction opens the file anew."""
+        self._connection = None
+        connection.invalidate()
+        connection.close()
 
     def _connected(self) -> sa.Connection:
         """The writer's connection, kept: to fetch it anew costs a tenth of a settlement. Raises JournalReplaced."""

@@ -2,7 +2,8 @@
 
 What httpx makes of them in between - a URL taken apart and checked, headers normalised and indexed, a response
 with a history - costs as much as the exchange below it (measured: 190 against 112 microseconds a call for the
-request, some 30 more for the answer), and what was signed must go out unchanged anyway.
+request; the answer's headers alone are a twentieth of a call, by the profiler), and what was signed must go out
+unchanged anyway.
 """
 
 from collections.abc import Mapping

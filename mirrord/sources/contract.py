@@ -1,11 +1,14 @@
 """What a source may ask of the intake, and what the service may ask of a source."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from mirrord.model.change import Change, Recorded, Rejection
 from mirrord.model.fingerprint import Fingerprint
+
+HashOf = Callable[[Sequence[str]], Coroutine[Any, Any, dict[str, tuple[Fingerprint, str]]]]
+"""What `Source.hash_of` is."""
 
 
 class SourceUnavailable(Exception):

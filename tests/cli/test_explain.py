@@ -7,11 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from click.testing import Result
 from rich.cells import cell_len
-from typer.testing import CliRunner
 
-from mirrord.cli import app
 from mirrord.journal.history import KEPT
 from mirrord.journal.lock import ServiceLock
 from mirrord.model.attempt import Operation, Outcome
@@ -21,6 +18,7 @@ from mirrord.model.coverage import Coverage
 from mirrord.model.fingerprint import of_file
 from mirrord.model.pending import Pending
 from mirrord.model.step import Done, Park, Retry
+from tests.cli.asking import asked, settings_in
 from tests.journal.ledger import MIRROR, Ledger, at, change, ended
 
 HOSTILE = "www/\x1b[31m<script>\x07.txt"
@@ -30,27 +28,10 @@ REQID = urlsafe_b64encode(b"\1\2\3\4" + int(at(0.5).timestamp() * 10**9).to_byte
 """Kodo was asked half a second after the beginning."""
 
 
-def mirrord(config: Path, *arguments: str, columns: int = 80) -> Result:
-    return CliRunner().invoke(app, arguments, env={"MIRRORD_CONFIG": str(config), "COLUMNS": str(columns)})
-
-
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Settings of two mirrors, the keys of `docs` below `www/`; no secret, and no journal yet."""
-    path = tmp_path / "config.toml"
-    source = f'{{ kind = "directory", path = "{tmp_path}" }}'
-    path.write_text(
-        f"""
-        kodo = {{ access_key = "ak", secret_key_file = "{tmp_path}/not-for-everybody" }}
-        journal = {{ url = "sqlite:///{tmp_path}/journal.db" }}
-        mirror = [
-            {{ name = "docs", bucket = "newdocs", key_prefix = "www/", source = {source} }},
-            {{ name = "pages", bucket = "newpages", include = ["*.html"], source = {source} }},
-        ]
-        """
-    )
-    path.chmod(0o600)
-    return path
+    return settings_in(tmp_path, 'key_prefix = "www/"', 'include = ["*.html"]')
 
 
 @pytest.fixture
@@ -69,7 +50,7 @@ def test_a_key_that_was_tried_often_is_told_whole(config: Path, ledger: Ledger) 
         ledger.settle(ended(claim, Retry(timedelta(0)), 10 * number + 1, status=478, reqid=f"reqid-{number}", **failed))
     ledger.run(ledger.journal.cover(MIRROR, Coverage(complete_as_of=at(5))))
 
-    told = mirrord(config, "explain", "docs", "www/a.txt", columns=200)
+    told = asked(config, "explain", "docs", "www/a.txt", columns=200)
 
     assert (told.exit_code, told.stderr) == (0, "")
     assert told.stdout.startswith(
@@ -90,7 +71,7 @@ def test_it_fits_80_columns_and_nothing_in_it_moves_the_cursor(config: Path, led
     error = "\x1b[2J中文错误" + "出错了" * 60 + "x" * 200
     ledger.settle(*(ended(row, Park(), 1, status=404, reqid="r" * 16, error=error) for row in ledger.claim(0)))
 
-    told = mirrord(config, "explain", "docs", HOSTILE)
+    told = asked(config, "explain", "docs", HOSTILE)
 
     lines = told.stdout.splitlines()
     assert told.exit_code == 0
@@ -106,7 +87,7 @@ def test_what_is_to_be_typed_stays_on_one_line(config: Path, ledger: Ledger) -> 
     ledger.record(change(key))
     ledger.settle(*(ended(row, Park(), 1, status=404) for row in ledger.claim(0)))
 
-    told = mirrord(config, "explain", "docs", key)
+    told = asked(config, "explain", "docs", key)
 
     assert f"    mirrord retry docs '{key}'" in told.stdout.splitlines()
 
@@ -117,7 +98,7 @@ def test_what_keeps_the_mirror_and_what_may_be_missing_is_told(config: Path, led
     ledger.run(ledger.journal.set_conditions(MIRROR, [held]))
     ledger.run(ledger.journal.cover(MIRROR, Coverage(lost_since=at(7), lost_reason="overflow")))
 
-    told = mirrord(config, "explain", "docs", "www/a.txt", columns=200)
+    told = asked(config, "explain", "docs", "www/a.txt", columns=200)
 
     assert "When it last ran: Kodo refuses the account or the bucket since 2026-01-01 00:00:03Z" in told.stdout
     assert "Kodo refuses the account, status 631, X-Reqid r; a service that is started" in told.stdout
@@ -131,8 +112,8 @@ def test_a_pull_without_an_end_is_told(config: Path, ledger: Ledger) -> None:
     ledger.settle(ended(claim, Retry(timedelta(seconds=5)), 1, outcome=Outcome.TIMED_OUT, pending=pending))
 
     told, document = (
-        mirrord(config, "explain", "docs", "www/a.txt"),
-        mirrord(config, "explain", "docs", "www/a.txt", "--json"),
+        asked(config, "explain", "docs", "www/a.txt"),
+        asked(config, "explain", "docs", "www/a.txt", "--json"),
     )
 
     assert "A pull that may still be running\n  A prefetch was asked for 2026-01-01 00:00:00Z" in told.stdout
@@ -151,7 +132,7 @@ def test_programs_are_told_in_a_document(config: Path, ledger: Ledger) -> None:
     (claim,) = ledger.claim(0)
     ledger.settle(ended(claim, Done(), 1, status=200, reqid=REQID, duration_s=0.5, bucket_hash="Fh"))
 
-    told = mirrord(config, "explain", "docs", "www/a.txt", "--json")
+    told = asked(config, "explain", "docs", "www/a.txt", "--json")
 
     document = json.loads(told.stdout)
     story = document.pop("story")
@@ -204,7 +185,7 @@ def test_while_a_service_works_it_is_told_when_it_asks(config: Path, ledger: Led
     lock = ServiceLock(ledger.file)
     lock.acquire()
 
-    told = mirrord(config, "explain", "docs", "www/a.txt")
+    told = asked(config, "explain", "docs", "www/a.txt")
     lock.release()
 
     assert "What comes next\n  It is asked for as soon as a running service can.\n" in told.stdout
@@ -214,10 +195,10 @@ def test_while_a_service_works_it_is_told_when_it_asks(config: Path, ledger: Led
 def test_a_path_on_disk_is_told_with_its_key(config: Path, ledger: Ledger) -> None:
     ledger.record(change("www/guide/intro.txt"))
 
-    known = mirrord(config, "explain", "docs", f"{config.parent}/guide/../guide/intro.txt")
-    unknown = mirrord(config, "explain", "docs", f"{config.parent}/none.txt", "--json")
-    elsewhere = mirrord(config, "explain", "docs", f"{config.parent.parent}/none.txt")
-    root = mirrord(config, "explain", "docs", f"{config.parent}/")
+    known = asked(config, "explain", "docs", f"{config.parent}/guide/../guide/intro.txt")
+    unknown = asked(config, "explain", "docs", f"{config.parent}/none.txt", "--json")
+    elsewhere = asked(config, "explain", "docs", f"{config.parent.parent}/none.txt")
+    root = asked(config, "explain", "docs", f"{config.parent}/")
 
     assert (known.exit_code, known.stdout) == (1, "")
     reason, alike = known.stderr.splitlines()
@@ -251,7 +232,7 @@ def test_an_unknown_key_is_told_with_the_reason_and_with_keys_like_it(
 ) -> None:
     ledger.record(*(change(f"www/{name}") for name in ("guide/intro.txt", "a", "z")))
 
-    told = mirrord(config, "explain", mirror, key)
+    told = asked(config, "explain", mirror, key)
 
     assert (told.exit_code, told.stdout) == (1, "")
     first, *others = told.stderr.splitlines()
@@ -263,7 +244,7 @@ def test_an_unknown_key_is_told_with_the_reason_and_with_keys_like_it(
 def test_programs_are_told_of_an_unknown_key_too(config: Path, ledger: Ledger) -> None:
     ledger.record(change("www/intro.txt"))
 
-    told = mirrord(config, "explain", "docs", "intro.txt", "--json")
+    told = asked(config, "explain", "docs", "intro.txt", "--json")
 
     assert (told.exit_code, told.stderr) == (1, "")
     assert json.loads(told.stdout) == {
@@ -276,7 +257,7 @@ def test_programs_are_told_of_an_unknown_key_too(config: Path, ledger: Ledger) -
 
 
 def test_without_a_journal_no_key_is_known_and_none_is_made(config: Path) -> None:
-    told = mirrord(config, "explain", "docs", "www/a.txt")
+    told = asked(config, "explain", "docs", "www/a.txt")
 
     assert (told.exit_code, told.stdout) == (1, "")
     assert "no scan has seen it" in told.stderr

@@ -1,46 +1,31 @@
 """`mirrord parked` and the conditions of `mirrord status`: what waits, why, since when, and the way out."""
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
-from mirrord.cli import app
 from mirrord.cli.stories import NAMED_MOST
 from mirrord.decisions.staleness import IntakeRules, NewKeys
 from mirrord.journal.lock import ServiceLock
 from mirrord.model.attempt import Outcome
 from mirrord.model.condition import Condition
 from mirrord.model.step import Park
+from tests.cli.asking import asked, settings_in
 from tests.journal.ledger import DELETE, MIRROR, Ledger, at, change, ended
 
 FRESH = IntakeRules(new_keys=NewKeys.FRESH)
 
 
-def mirrord(config: Path, *arguments: str, columns: int = 250) -> Result:
-    return CliRunner().invoke(app, arguments, env={"MIRRORD_CONFIG": str(config), "COLUMNS": str(columns)})
+mirrord = functools.partial(asked, columns=250)
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Settings of two mirrors; no secret, and no journal yet."""
-    path = tmp_path / "config.toml"
-    source = f'{{ kind = "directory", path = "{tmp_path}" }}'
-    path.write_text(
-        f"""
-        kodo = {{ access_key = "ak", secret_key_file = "{tmp_path}/not-for-everybody" }}
-        journal = {{ url = "sqlite:///{tmp_path}/journal.db" }}
-        mirror = [
-            {{ name = "docs", bucket = "newdocs", source = {source} }},
-            {{ name = "pages", bucket = "newpages", source = {source} }},
-        ]
-        """
-    )
-    path.chmod(0o600)
-    return path
+    return settings_in(tmp_path)
 
 
 @pytest.fixture

@@ -5,17 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
-from mirrord.cli import app
 from mirrord.model.step import Done, Park
+from tests.cli.asking import asked
 from tests.e2e.place import Place, place_at
 from tests.journal.ledger import DELETE, Ledger, change, ended
-
-
-def mirrord(config: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments, env={"MIRRORD_CONFIG": str(config), "COLUMNS": "80"})
 
 
 @pytest.fixture
@@ -67,7 +61,7 @@ STATES = {
 
 
 def test_every_key_that_the_origin_has_is_made_due(config: Path, ledger: Ledger) -> None:
-    ended = mirrord(config, "refresh", "docs", "--all")
+    ended = asked(config, "refresh", "docs", "--all")
 
     assert (ended.exit_code, ended.stderr) == (0, UNSERVED)
     assert ended.stdout == (
@@ -80,7 +74,7 @@ def test_every_key_that_the_origin_has_is_made_due(config: Path, ledger: Ledger)
 def test_named_keys_are_made_due_and_what_cannot_be_is_named_with_what_can_be_done(
     config: Path, ledger: Ledger
 ) -> None:
-    ended = mirrord(config, "refresh", "docs", "fresh", "held", "gone", "unlinked", "nowhere")
+    ended = asked(config, "refresh", "docs", "fresh", "held", "gone", "unlinked", "nowhere")
 
     assert (ended.exit_code, ended.stdout) == (1, "docs: 1 key made due\n")
     assert ended.stderr.splitlines() == [
@@ -94,13 +88,13 @@ def test_named_keys_are_made_due_and_what_cannot_be_is_named_with_what_can_be_do
 
 
 def test_when_no_key_could_be_taken_that_is_said(config: Path, ledger: Ledger) -> None:
-    ended = mirrord(config, "refresh", "docs", "held")
+    ended = asked(config, "refresh", "docs", "held")
 
     assert (ended.exit_code, ended.stdout) == (1, "docs: no key made due\n")
 
 
 def test_programs_are_told_in_a_document(config: Path, ledger: Ledger) -> None:
-    ended = mirrord(config, "refresh", "docs", "--all", "--json")
+    ended = asked(config, "refresh", "docs", "--all", "--json")
 
     assert ended.exit_code == 0
     assert json.loads(ended.stdout) == {
@@ -129,9 +123,9 @@ def test_a_running_service_asks_for_what_a_person_asks_for(place: Place) -> None
     program.until_said("refresh.attempted", key="a.txt", next="done")
     program.until_said("refresh.attempted", key="b.txt", next="park")
 
-    refreshed = mirrord(place.settings, "refresh", "docs", "a.txt")
+    refreshed = asked(place.settings, "refresh", "docs", "a.txt")
     program.until_said("refresh.attempted", 2, key="a.txt", next="done")
-    retried = mirrord(place.settings, "retry", "docs", "--all")  # parked by now: settled before that claim was made
+    retried = asked(place.settings, "retry", "docs", "--all")  # parked by now: settled before that claim was made
     program.until_said("refresh.attempted", key="b.txt", next="done")
 
     assert (refreshed.exit_code, retried.stdout) == (0, "docs: 1 key made due\n")

@@ -5,39 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import Result
-from typer.testing import CliRunner
 
-from mirrord.cli import app
 from mirrord.journal.lock import ServiceLock
 from mirrord.model.step import Done, Park
+from tests.cli.asking import asked, settings_in
 from tests.journal.ledger import DELETE, Ledger, change, ended
 
 UNSERVED = "mirrord: no service works with this journal: nothing is asked for before one runs\n"
 STATES = {"www/a 中.txt": "parked", "www/b.txt": "parked", "www/ok.txt": "fresh", "www/new.txt": "stale"}
 
 
-def mirrord(config: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(app, arguments, env={"MIRRORD_CONFIG": str(config), "COLUMNS": "80"})
-
-
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Settings of two mirrors, the keys of `docs` below `www/`; no secret, and no journal yet."""
-    path = tmp_path / "config.toml"
-    source = f'{{ kind = "directory", path = "{tmp_path}" }}'
-    path.write_text(
-        f"""
-        kodo = {{ access_key = "ak", secret_key_file = "{tmp_path}/not-for-everybody" }}
-        journal = {{ url = "sqlite:///{tmp_path}/journal.db" }}
-        mirror = [
-            {{ name = "docs", bucket = "newdocs", key_prefix = "www/", source = {source} }},
-            {{ name = "pages", bucket = "newpages", source = {source} }},
-        ]
-        """
-    )
-    path.chmod(0o600)
-    return path
+    return settings_in(tmp_path, 'key_prefix = "www/"')
 
 
 @pytest.fixture
@@ -54,21 +35,21 @@ def ledger(config: Path) -> Iterator[Ledger]:
 
 
 def test_all_that_is_parked_is_made_due(config: Path, ledger: Ledger) -> None:
-    ended = mirrord(config, "retry", "docs", "--all")
+    ended = asked(config, "retry", "docs", "--all")
 
     assert (ended.exit_code, ended.stdout, ended.stderr) == (0, "docs: 2 keys made due\n", UNSERVED)
     assert ledger.states() == STATES | {"www/a 中.txt": "stale", "www/b.txt": "stale"}
 
 
 def test_the_named_keys_are_made_due_and_no_others(config: Path, ledger: Ledger) -> None:
-    ended = mirrord(config, "retry", "docs", "www/a 中.txt")
+    ended = asked(config, "retry", "docs", "www/a 中.txt")
 
     assert (ended.exit_code, ended.stdout, ended.stderr) == (0, "docs: 1 key made due\n", UNSERVED)
     assert ledger.states() == STATES | {"www/a 中.txt": "stale"}
 
 
 def test_keys_that_are_not_parked_or_not_known_are_named_and_the_rest_is_done(config: Path, ledger: Ledger) -> None:
-    ended = mirrord(config, "retry", "docs", "www/b.txt", "www/ok.txt", "b.txt", "www/none~", "www/x\x1b[2J")
+    ended = asked(config, "retry", "docs", "www/b.txt", "www/ok.txt", "b.txt", "www/none~", "www/x\x1b[2J")
 
     assert (ended.exit_code, ended.stdout) == (1, "docs: 1 key made due\n")
     assert ended.stderr.splitlines() == [
@@ -82,7 +63,7 @@ def test_keys_that_are_not_parked_or_not_known_are_named_and_the_rest_is_done(co
 
 
 def test_programs_are_told_in_a_document(config: Path, ledger: Ledger) -> None:
-    ended = mirrord(config, "retry", "docs", "www/b.txt", "b.txt", "--json")
+    ended = asked(config, "retry", "docs", "www/b.txt", "b.txt", "--json")
 
     document = json.loads(ended.stdout)
     (left,) = document.pop("keys_left")
@@ -93,7 +74,7 @@ def test_programs_are_told_in_a_document(config: Path, ledger: Ledger) -> None:
 
 
 def test_where_nothing_is_parked_that_is_said(config: Path, ledger: Ledger) -> None:
-    ended = mirrord(config, "retry", "pages", "--all")
+    ended = asked(config, "retry", "pages", "--all")
 
     assert (ended.exit_code, ended.stdout) == (0, "pages: nothing is parked\n")
 
@@ -102,7 +83,7 @@ def test_a_running_service_needs_no_word(config: Path, ledger: Ledger) -> None:
     lock = ServiceLock(ledger.file)
     lock.acquire()
 
-    ended = mirrord(config, "retry", "docs", "--all")
+    ended = asked(config, "retry", "docs", "--all")
     lock.release()
 
     assert (ended.exit_code, ended.stderr) == (0, "")
@@ -111,14 +92,14 @@ def test_a_running_service_needs_no_word(config: Path, ledger: Ledger) -> None:
 def test_a_held_removal_is_none_of_its_business(config: Path, ledger: Ledger) -> None:
     ledger.record(change("www/ok.txt", None, 9), rules=DELETE)
 
-    ended = mirrord(config, "retry", "docs", "www/ok.txt")
+    ended = asked(config, "retry", "docs", "www/ok.txt")
 
     assert (ended.exit_code, ended.stdout) == (1, "docs: no key made due\n")
     assert ended.stderr == "mirrord: 'www/ok.txt' is a removal that is held: mirrord release docs\n"
 
 
 def test_a_name_that_is_no_text_is_an_unknown_key(config: Path, ledger: Ledger) -> None:
-    ended = mirrord(config, "retry", "pages", "\udcff")
+    ended = asked(config, "retry", "pages", "\udcff")
 
     assert ended.exit_code == 1
     assert "is unknown" in ended.stderr
@@ -128,7 +109,7 @@ def test_a_key_like_an_option_can_be_named(config: Path, ledger: Ledger) -> None
     ledger.record(change("-rf"), mirror="pages")
     ledger.settle(*(ended(row, Park(), 1) for row in ledger.claim(0, mirror="pages")))
 
-    done = mirrord(config, "retry", "pages", "--", "-rf")
+    done = asked(config, "retry", "pages", "--", "-rf")
 
     assert (done.exit_code, done.stdout) == (0, "pages: 1 key made due\n")
 
@@ -136,7 +117,7 @@ def test_a_key_like_an_option_can_be_named(config: Path, ledger: Ledger) -> None
 @pytest.mark.parametrize("command", ["retry", "refresh"])
 @pytest.mark.parametrize("keys", [(), ("www/b.txt", "--all")], ids=["neither", "both"])
 def test_either_keys_or_all_are_to_be_given(config: Path, ledger: Ledger, command: str, keys: tuple[str, ...]) -> None:
-    ended = mirrord(config, command, "docs", *keys)
+    ended = asked(config, command, "docs", *keys)
 
     assert (ended.exit_code, ended.stdout) == (2, "")
     assert "--all" in ended.stderr
@@ -145,7 +126,7 @@ def test_either_keys_or_all_are_to_be_given(config: Path, ledger: Ledger, comman
 
 @pytest.mark.parametrize("command", [("retry", "doc", "--all"), ("refresh", "doc", "--all"), ("explain", "doc", "k")])
 def test_a_mirror_that_there_is_not_is_wrong_usage(config: Path, command: tuple[str, ...]) -> None:
-    ended = mirrord(config, *command)
+    ended = asked(config, *command)
 
     assert (ended.exit_code, ended.stdout) == (2, "")
     for part in ("'doc'", "docs", "pages"):
@@ -156,7 +137,7 @@ def test_a_mirror_that_there_is_not_is_wrong_usage(config: Path, command: tuple[
 def test_a_journal_that_cannot_be_used_is_one_sentence(config: Path, command: tuple[str, ...]) -> None:
     (config.parent / "journal.db").write_bytes(b"this is no database" * 100)
 
-    ended = mirrord(config, *command)
+    ended = asked(config, *command)
 
     assert (ended.exit_code, ended.stdout) == (1, "")
     assert "journal.db" in ended.stderr

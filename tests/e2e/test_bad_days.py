@@ -428,12 +428,17 @@ def _not_kodo(case: str, directory: Path) -> Iterator[str]:
 # -- what a bad day must not cost --------------------------------------------------------------------------
 
 
-def test_a_first_run_waits_for_the_account_and_then_compares(tmp_path: Path) -> None:
-    keys = [f"{n:03}.txt" for n in range(300)]
-    (tmp_path / "www").mkdir()
+def mirror_already(root: Path, count: int) -> None:
+    """Files that the bucket holds, before anything runs at `root`."""
+    (root / "www").mkdir()
+    keys = [f"{n:03}.txt" for n in range(count)]
     for key in keys:
-        (tmp_path / "www" / key).write_bytes(key.encode())
-    bucket.put(tmp_path, [(key, key.encode()) for key in keys])
+        (root / "www" / key).write_bytes(key.encode())
+    bucket.put(root, [(key, key.encode()) for key in keys])
+
+
+def test_a_first_run_waits_for_the_account_and_then_compares(tmp_path: Path) -> None:
+    mirror_already(tmp_path, 300)
     with place_at(tmp_path) as place:
         place.configure({"first_run": "compare"})
         place.kodo.change_secret("another-secret-that-nobody-typed")
@@ -492,11 +497,7 @@ def test_a_stop_in_the_middle_of_slow_pulls_accuses_nobody(gated: Place, gate: G
 
 
 def test_once_that_cannot_compare_records_nothing_and_compares_the_next_time(tmp_path: Path) -> None:
-    keys = [f"{n:03}.txt" for n in range(50)]
-    (tmp_path / "www").mkdir()
-    for key in keys:
-        (tmp_path / "www" / key).write_bytes(key.encode())
-    bucket.put(tmp_path, [(key, key.encode()) for key in keys])
+    mirror_already(tmp_path, 50)
     with place_at(tmp_path) as place:
         place.configure({"first_run": "compare"})
         place.kodo.change_secret("another-secret-that-nobody-typed")
