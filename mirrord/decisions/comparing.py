@@ -7,7 +7,7 @@ from typing import assert_never
 
 from mirrord.decisions.staleness import Doubt
 from mirrord.model.change import Change
-from mirrord.model.fingerprint import Fingerprint, parse_file
+from mirrord.model.fingerprint import Fingerprint, parse_file, parse_token, size_of
 from mirrord.model.listing import ListedObject
 from mirrord.model.row import ObjectRow, State, Why
 
@@ -16,9 +16,10 @@ TICK_NS = 100
 
 
 CLOCKS_APART_NS = 15 * 60 * 10**9
-"""Stored so long after the file's change is after it, whosever clock is wrong: Kodo itself bears 15 minutes.
+"""Stored so long after the origin's change is after it, whosever clock is wrong: Kodo itself bears 15 minutes.
 
-It also outlasts a pull of the old bytes that was running while the file changed.
+It also outlasts a pull of the old bytes that was running while they changed, and the part of a second that a
+feed's time leaves out.
 """
 
 
@@ -44,17 +45,16 @@ class Stale:
 
 
 def compare(version: Fingerprint, found: ListedObject | None, *, thorough: bool) -> Fresh | Stale | Doubt:
-    """What `found` says of a file's `version`; when `thorough`, no time is proof enough."""
+    """What `found` says of `version`; when `thorough`, no time is proof enough."""
     if found is None:
         return Stale(Differs.MISSING)
-    file = parse_file(version)
-    if file is None:
-        return Stale(Differs.HASH)  # a feed's token says nothing that a listing could confirm
-    if file.size_bytes != found.size_bytes:
+    if _differs_in_size(version, found):
         return Stale(Differs.SIZE)
-    if not thorough and found.put_time * TICK_NS > file.changed_ns + CLOCKS_APART_NS:
+    changed_ns = _changed_ns(version)
+    if not thorough and changed_ns is not None and found.put_time * TICK_NS > changed_ns + CLOCKS_APART_NS:
         return Fresh()
-    return Doubt.DOUBT if found.hash_is_of_content else Stale(Differs.HASH)
+    # a file can be read; of what a feed names nobody here has the content
+    return Doubt.DOUBT if found.hash_is_of_content and parse_token(version) is None else Stale(Differs.HASH)
 
 
 def first_compared(
@@ -73,7 +73,7 @@ def first_compared(
                 mirror=mirror,
                 key=change.key,
                 wanted=change.version,
-                wanted_at=change.seen_at,
+                wanted_at=change.known_at,
                 why=Why.NEW,
                 confirmed=change.version,
                 bucket_hash=found.hash if found else None,
@@ -84,7 +84,7 @@ def first_compared(
                 mirror=mirror,
                 key=change.key,
                 wanted=change.version,
-                wanted_at=change.seen_at,
+                wanted_at=change.known_at,
                 why=Why.DIFFERS,
                 state=State.STALE,
                 stale_since=change.seen_at,
@@ -105,10 +105,23 @@ def drifted(row: ObjectRow, found: ListedObject | None, listed_since: datetime) 
         return False  # asked for since: the journal is newer than the listing
     if found is None:
         return True
-    file = parse_file(row.wanted)
-    if file is not None and file.size_bytes != found.size_bytes:
+    if _differs_in_size(row.wanted, found):
         return True
     return _contradicts(row.bucket_hash, found)
+
+
+def _differs_in_size(version: Fingerprint, found: ListedObject) -> bool:
+    size_bytes = size_of(version)
+    return size_bytes is not None and size_bytes != found.size_bytes
+
+
+def _changed_ns(version: Fingerprint) -> int | None:
+    """When the content was last changed, in ns since 1970; None: a feed that does not say."""
+    token = parse_token(version)
+    if token is not None:
+        return None if token.modified is None else int(token.modified.timestamp()) * 10**9
+    file = parse_file(version)
+    return None if file is None else file.changed_ns
 
 
 def _contradicts(believed: str | None, found: ListedObject) -> bool:

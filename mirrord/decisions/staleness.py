@@ -100,7 +100,7 @@ def take_in(row: ObjectRow | None, mirror: str, change: Change, rules: IntakeRul
     version = change.version
     if row is None:
         return None if version is None else _first_seen(mirror, change, rules.new_keys)
-    if row.wanted == version:
+    if row.wanted == version or _is_outdated(row, change):
         return None
     removed_at = change.seen_at if version is None else None
     why = Why.REMOVED if version is None else Why.NEW if row.wanted is None else Why.CHANGED
@@ -108,7 +108,7 @@ def take_in(row: ObjectRow | None, mirror: str, change: Change, rules: IntakeRul
         return replace(
             row,
             wanted=version,
-            wanted_at=change.seen_at,
+            wanted_at=change.known_at,
             why=why,
             generation=row.generation + 1,
             attempts=0,
@@ -132,12 +132,17 @@ def take_in(row: ObjectRow | None, mirror: str, change: Change, rules: IntakeRul
         row,
         standing,
         wanted=version,
-        wanted_at=change.seen_at,
+        wanted_at=change.known_at,
         why=why,
         generation=row.generation + 1,
         confirmed=confirmed,
         removed_at=removed_at,
     )
+
+
+def _is_outdated(row: ObjectRow, change: Change) -> bool:
+    """Whether the change is of a snapshot that was made before the row's version was seen."""
+    return change.as_of is not None and row.wanted_at is not None and change.as_of < row.wanted_at
 
 
 def _only_touched(row: ObjectRow, version: Fingerprint) -> bool:
@@ -236,7 +241,7 @@ def _first_seen(mirror: str, change: Change, taken_for: NewKeys) -> ObjectRow:
                 mirror=mirror,
                 key=change.key,
                 wanted=change.version,
-                wanted_at=change.seen_at,
+                wanted_at=change.known_at,
                 why=Why.NEW,
                 confirmed=change.version,
                 state=State.FRESH,
@@ -246,7 +251,7 @@ def _first_seen(mirror: str, change: Change, taken_for: NewKeys) -> ObjectRow:
                 mirror=mirror,
                 key=change.key,
                 wanted=change.version,
-                wanted_at=change.seen_at,
+                wanted_at=change.known_at,
                 why=Why.NEW,
                 state=State.STALE,
                 stale_since=change.seen_at,

@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from mirrord.journal import conditions, schema
+from mirrord.journal import conditions, places, schema
 from mirrord.journal.database import ASK_AS_OWNER, file_of, name_of, open_engine, translated
 from mirrord.journal.errors import JournalForbidden, JournalTooNew, JournalUnavailable
 from mirrord.journal.history import Tried, attempts_of
@@ -18,6 +18,7 @@ from mirrord.journal.tables import from_microseconds, objects
 from mirrord.model.attempt import Outcome
 from mirrord.model.condition import Condition
 from mirrord.model.coverage import Coverage
+from mirrord.model.cursor import Cursor
 from mirrord.model.row import ObjectRow, State
 
 
@@ -37,6 +38,8 @@ class MirrorReport:
     """As the service last said; the longest lasting first."""
     served: bool | None = None
     """Whether a service works with this journal now; None: nobody can tell this user."""
+    sources: tuple[Cursor, ...] = ()
+    """How far its feeds have been read, by their names."""
 
     @property
     def settled(self) -> bool:
@@ -210,6 +213,7 @@ def _report(connection: sa.Connection, mirror: str, *, served: bool | None) -> M
         coverage=read_coverage(connection, mirror),
         conditions=tuple(conditions.in_force(connection, mirror)),
         served=served,
+        sources=tuple(places.of_feeds(connection, mirror)),
     )
 
 

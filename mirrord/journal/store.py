@@ -16,6 +16,7 @@ from mirrord.journal import asking, conditions, listed, places, removals, schema
 from mirrord.journal.database import BUSY_TIMEOUT, file_of, identity_of, name_of, open_engine, replaced, translated
 from mirrord.journal.history import History
 from mirrord.journal.lock import ServiceLock
+from mirrord.journal.orders import Orders
 from mirrord.journal.statements import Statements, row_from
 from mirrord.journal.tables import IS_CLAIMED, IS_STALE, coverage, from_microseconds, objects, to_microseconds
 from mirrord.model.attempt import Outcome
@@ -45,6 +46,7 @@ class Journal:
         self._connection: sa.Connection | None = None
         self._statements = Statements(self._writer.dialect)
         self._history = History(self._writer.dialect)
+        self._orders = Orders(self._writer.dialect)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._file = file_of(url)
         self._identity: tuple[int, int] | None = None
@@ -82,6 +84,7 @@ class Journal:
 
         `cursor`: how far their source has been read with them, remembered in the same transaction. It stays
         where it is while some of them are doubtful: those are recorded by the call that brings their hashes.
+        Of changes that have an order, one that is not newer than its key's newest, here or before, is left out.
         """
 
         def take_in(connection: sa.Connection) -> Recorded:
@@ -99,6 +102,9 @@ class Journal:
     def _record(
         self, connection: sa.Connection, mirror: str, changes: Sequence[Change], rules: IntakeRules
     ) -> Recorded:
+        ordered = any(change.order is not None for change in changes)
+        if ordered:
+            changes = self._orders.newer(connection, mirror, changes)
         latest = {change.key: change for change in changes}
         rows = self._statements.look_up(connection, mirror, list(latest))
         inserts, updates = list[ObjectRow](), list[ObjectRow]()
@@ -124,6 +130,8 @@ class Journal:
             stale += row.state is State.STALE
         self._statements.insert(connection, inserts)
         self._statements.update(connection, updates)
+        if ordered:
+            self._orders.remember(connection, mirror, changes, but={change.key for change in doubtful})
         return Recorded(
             new=len(inserts),
             changed=len(updates) - removed,

@@ -97,6 +97,17 @@ cursors = sa.Table(
     sa.Column("source", sa.Text, primary_key=True),  # the source's identity: a cursor of another one is worthless
     sa.Column("cursor", sa.Text, nullable=False),
     sa.Column("moved_at", INSTANT, nullable=False),
+    sa.Column("event_at", INSTANT),  # the newest event's own time, by the feed's clock; null: it had none
+)
+
+orders = sa.Table(
+    "orders",
+    metadata,
+    sa.Column("mirror", sa.Text, primary_key=True),
+    sa.Column("key", KEY, primary_key=True),
+    sa.Column("at_text", sa.Text, nullable=False),  # compared in Python, by code point, never by the database
+    # only keys of feeds whose entries overtake each other; a row outlives the key: its removal has an order, too
+    sqlite_with_rowid=False,
 )
 
 coverage = sa.Table(

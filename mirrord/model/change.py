@@ -16,6 +16,15 @@ class Change:
     seen_at: datetime
     content_hash: str | None = None
     """The qetag of that version, when somebody computed it; "" when it could not be."""
+    as_of: datetime | None = None
+    """Of a snapshot: when it was made; what the journal learnt later is newer."""
+    order: str | None = None
+    """Of two changes of one key the lesser text is the older one."""
+
+    @property
+    def known_at(self) -> datetime:
+        """As of when this is what the origin has."""
+        return self.as_of or self.seen_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

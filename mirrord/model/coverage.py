@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
+UNKNOWN = "completeness is unknown"
+"""How a reason begins that no later look heals: the origin does not tell what was before."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Coverage:

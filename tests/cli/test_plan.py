@@ -168,7 +168,8 @@ def test_an_older_journal_is_read_and_not_migrated(place: Place) -> None:
         for column in ("removed_at", "wanted_at", "why", "tries", "pending"):
             journal.execute(f"ALTER TABLE objects DROP COLUMN {column}")
         journal.execute("ALTER TABLE coverage DROP COLUMN root")
-        for table in ("listed", "attempts", "conditions"):
+        journal.execute("ALTER TABLE cursors DROP COLUMN event_at")
+        for table in ("listed", "attempts", "conditions", "orders"):
             journal.execute(f"DROP TABLE {table}")
         journal.execute("UPDATE alembic_version SET version_num = '0001'")
     journal.close()

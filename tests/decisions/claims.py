@@ -20,8 +20,13 @@ def at(seconds: float) -> datetime:
     return datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
 
 
-def change(version: str | None, seconds: float = 0, key: str = "k") -> Change:
-    return Change(key=key, version=None if version is None else Fingerprint(version), seen_at=at(seconds))
+def change(version: str | None, seconds: float = 0, key: str = "k", *, as_of: float | None = None) -> Change:
+    return Change(
+        key=key,
+        version=None if version is None else Fingerprint(version),
+        seen_at=at(seconds),
+        as_of=None if as_of is None else at(as_of),
+    )
 
 
 def running(since: float = 0, **also: Any) -> Pending:

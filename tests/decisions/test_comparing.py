@@ -27,6 +27,10 @@ CTIME_NS = 1_767_225_600_123_456_700
 TICK = CTIME_NS // 100
 LATER = TICK + CLOCKS_APART_NS // TICK_NS
 FILE = of_file(5, CTIME_NS - 10**9, CTIME_NS, 7)
+MODIFIED = datetime(2026, 1, 1, 1, 2, 3, 999_999, tzinfo=UTC)  # the part of a second is left out
+JUST_THEN = int(MODIFIED.timestamp()) * 10**7 + CLOCKS_APART_NS // TICK_NS
+TIMED, SIZED = of_token("rev", modified=MODIFIED), of_token("rev", size_bytes=5, etag="x")
+WHOLE = of_token("rev", size_bytes=5, etag="modified=1", modified=NOW - timedelta(days=1))
 V1 = "Fto5o-5ea0sNMlW_75VgGJCv2AcJ"
 ANOTHER_V1 = "lhCFgki5yzon0rjN9uJusf6qtsF6"
 V2 = "njrefZHapEMPsMusf006i_J0zpnN"
@@ -49,7 +53,17 @@ def listed(size_bytes: int = 5, hash_: str = V1, put_time: int = LATER + 1) -> L
         pytest.param(FILE, listed(hash_=V2), False, Fresh(), id="stored-later-in-odd-parts"),
         pytest.param(FILE, listed(hash_=V2, put_time=0), False, Stale(Differs.HASH), id="stored-earlier-in-odd-parts"),
         pytest.param(FILE, listed(hash_=V2), True, Stale(Differs.HASH), id="odd-parts-thoroughly"),
+        pytest.param(of_token("rev"), None, False, Stale(Differs.MISSING), id="a-feeds-version-missing"),
         pytest.param(of_token("rev"), listed(), False, Stale(Differs.HASH), id="a-feeds-version"),
+        pytest.param(TIMED, listed(put_time=JUST_THEN + 1), False, Fresh(), id="a-feeds-stored-one-tick-later"),
+        pytest.param(TIMED, listed(put_time=JUST_THEN), False, Stale(Differs.HASH), id="a-feeds-stored-too-early"),
+        pytest.param(TIMED, listed(), True, Stale(Differs.HASH), id="a-feeds-thoroughly"),
+        pytest.param(SIZED, listed(), False, Stale(Differs.HASH), id="a-feeds-size-alone-proves-nothing"),
+        pytest.param(SIZED, listed(size_bytes=6), False, Stale(Differs.SIZE), id="a-feeds-other-size"),
+        pytest.param(WHOLE, listed(), False, Fresh(), id="a-feeds-size-and-time"),
+        pytest.param(WHOLE, listed(hash_=V2), False, Fresh(), id="a-feeds-size-and-time-in-odd-parts"),
+        pytest.param(WHOLE, listed(size_bytes=6), False, Stale(Differs.SIZE), id="a-feeds-time-but-another-size"),
+        pytest.param(WHOLE, listed(size_bytes=6), True, Stale(Differs.SIZE), id="a-feeds-other-size-thoroughly"),
     ],
 )
 def test_a_listing_says(
@@ -115,6 +129,17 @@ def test_a_key_that_nobody_has_leaves_no_row() -> None:
     assert first_compared("docs", Change(key="a", version=None, seen_at=NOW), listed(), thorough=False) is None
 
 
+def test_what_a_snapshot_shows_is_wanted_as_of_when_it_was_made() -> None:
+    change = Change(key="a", version=WHOLE, seen_at=NOW, as_of=NOW - timedelta(hours=1))
+
+    rows = [first_compared("docs", change, found, thorough=False) for found in (listed(), None)]
+
+    assert [(row.state, row.wanted_at) for row in rows if isinstance(row, ObjectRow)] == [
+        (State.FRESH, change.as_of),
+        (State.STALE, change.as_of),
+    ]
+
+
 def fresh(**also: object) -> ObjectRow:
     values: dict[str, object] = {"wanted": FILE, "confirmed": FILE, "state": State.FRESH, "bucket_hash": V1, **also}
     return ObjectRow(mirror="docs", key="a", **values)  # type: ignore[arg-type]  # as a test spells it
@@ -131,6 +156,10 @@ def fresh(**also: object) -> ObjectRow:
         pytest.param(fresh(), listed(hash_=V2), False, id="a-hash-that-cannot-be-compared"),
         pytest.param(fresh(bucket_hash=V2), listed(), False, id="a-believed-hash-that-cannot-be-compared"),
         pytest.param(fresh(bucket_hash=None), listed(hash_=ANOTHER_V1), False, id="nothing-believed-of-the-hash"),
+        pytest.param(fresh(wanted=SIZED), listed(), False, id="a-feeds-size-as-believed"),
+        pytest.param(fresh(wanted=SIZED), listed(size_bytes=6), True, id="a-feeds-other-size"),
+        pytest.param(fresh(wanted=TIMED), listed(size_bytes=6), False, id="a-feeds-size-nobody-knows"),
+        pytest.param(fresh(wanted=TIMED), listed(hash_=ANOTHER_V1), True, id="a-feeds-other-hash"),
         pytest.param(fresh(last_at=NOW), None, True, id="last-asked-for-before-the-listing"),
         pytest.param(fresh(last_at=NOW + timedelta(seconds=2)), None, False, id="asked-for-since"),
         pytest.param(fresh(wanted=None), None, False, id="kept"),

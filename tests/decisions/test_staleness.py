@@ -174,6 +174,83 @@ def test_a_key_that_goes_and_comes_back_during_a_claim_is_not_removed() -> None:
     assert back == replace(CLAIMED, wanted_at=at(51), why=Why.NEW, generation=6, attempts=0, strikes=0)
 
 
+# -- snapshots: what they say was so when they were made ------------------------------------------------
+
+HELD = replace(STALE, state=State.HELD, wanted=None, why=Why.REMOVED, due_at=None, removed_at=at(0))
+ROWS = [
+    pytest.param(replace(FRESH, wanted_at=at(0)), id="fresh"),
+    pytest.param(STALE, id="stale"),
+    pytest.param(PARKED, id="parked"),
+    pytest.param(CLAIMED, id="claimed"),
+    pytest.param(HELD, id="held"),
+    pytest.param(replace(HELD, state=State.FRESH, stale_since=None), id="kept"),
+]
+VERSIONS = [pytest.param("=v3", id="another-version"), pytest.param(None, id="removed")]
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("rules", [KEEP, DELETE], ids=["keep", "delete"])
+def test_a_snapshot_that_is_older_than_an_event_never_undoes_it(
+    row: ObjectRow, version: str | None, rules: IntakeRules
+) -> None:
+    event = take_in(row, "m", change("=event", 30), rules)
+    assert isinstance(event, ObjectRow)
+
+    assert take_in(event, "m", change(version, 99, as_of=29.999999), rules) is None
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_a_removal_that_is_newer_than_a_snapshot_stays(row: ObjectRow) -> None:
+    event = take_in(replace(row, wanted=V2), "m", change(None, 30), DELETE)
+    assert isinstance(event, ObjectRow)
+
+    assert take_in(event, "m", change("=v3", 99, as_of=29), DELETE) is None
+
+
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("as_of", [30, 31], ids=["at-that-time", "later"])
+def test_a_snapshot_that_is_not_older_counts_as_of_when_it_was_made(row: ObjectRow, as_of: float) -> None:
+    event = took(row, change("=event", 30), DELETE)
+
+    after = took(event, change("=v3", 99, as_of=as_of), DELETE)
+
+    assert after == replace(
+        took(event, change("=v3", 99), DELETE), wanted_at=at(as_of)
+    )  # all but that as if it were seen now
+
+
+@pytest.mark.parametrize("row", ROWS[:4])
+@pytest.mark.parametrize("rules", [KEEP, DELETE], ids=["keep", "delete"])
+def test_a_key_that_a_later_snapshot_lacks_is_removed(row: ObjectRow, rules: IntakeRules) -> None:
+    after = took(row, change(None, 99, as_of=50), rules)
+
+    assert after == replace(took(row, change(None, 99), rules), wanted_at=at(50))
+
+
+@pytest.mark.parametrize("rules", [KEEP, ADOPT], ids=["asked-for", "adopted"])
+def test_a_key_that_a_snapshot_shows_first_is_wanted_as_of_then(rules: IntakeRules) -> None:
+    row = took(None, change("=v1", 99, as_of=50), rules)
+
+    assert row == replace(took(None, change("=v1", 99), rules), wanted_at=at(50))
+
+
+def test_an_event_undoes_what_a_later_snapshot_said() -> None:
+    row = took(FRESH, change("=v2", 99, as_of=50), KEEP)
+
+    assert took(row, change("=v3", 40), KEEP).wanted == "=v3"  # it came after: nobody knows better
+
+
+def test_a_snapshot_counts_where_nobody_knows_since_when_a_version_is_wanted() -> None:
+    row = replace(FRESH, wanted_at=None)  # an older program's
+
+    assert took(row, change("=v2", 99, as_of=-1000), KEEP).wanted == V2
+
+
+def test_an_old_snapshot_of_a_touched_file_asks_for_no_content() -> None:
+    assert take_in(MIRRORED, "m", replace(touched(of_file(5, 1_000, 2_000, 77)), as_of=at(-10)), KEEP) is None
+
+
 # -- a file that was touched, not changed ----------------------------------------------------------------
 
 HASH = "FhFromTheReply"

@@ -39,6 +39,10 @@ class OneKey(RuleBasedStateMachine):
         self.call: Call | None = None
         self.lapsed: list[Call] = []
         self.generation = self.claims = self.tries = 0
+        self.snapshot: tuple[str | None, int] | None = None
+        """What the origin had when it was made, and when that was."""
+        self.learnt_at = -1
+        """When the row last took a version that was no snapshot's."""
         self.runs = False
         """Whether Kodo still pulls for a call whose end nobody saw."""
         self.pulls: str | None = None
@@ -88,7 +92,31 @@ class OneKey(RuleBasedStateMachine):
         assert row.wanted == self.origin
         assert before is None or (row.state is State.CLAIMED) == (before.state is State.CLAIMED)
         assert row.state is not State.STALE or row.wanted is not None  # nothing is deleted without the guard's word
-        self.row, self.dropped = row, False
+        self.row, self.dropped, self.learnt_at = row, False, self.now
+
+    @rule()
+    def a_snapshot_is_made(self) -> None:
+        self.now += 1
+        self.snapshot = (self.origin, self.now)
+
+    @precondition(lambda self: self.snapshot is not None)
+    @rule()
+    def the_snapshot_is_told(self) -> None:
+        assert self.snapshot is not None
+        (version, made_at), before = self.snapshot, self.row
+        self.now += 1
+        row = take_in(before, "m", change(version, self.now, as_of=made_at), self.rules)
+        if before is None:
+            assert (row is None) is (version is None)
+        elif self.learnt_at > made_at or version == before.wanted:
+            assert row is None
+        else:
+            assert row is None or isinstance(row, ObjectRow)
+            assert row is not None or before.wanted_at > at(made_at)  # a later snapshot has been told
+        if row is not None:
+            assert isinstance(row, ObjectRow)
+            assert (row.wanted, row.wanted_at) == (version, at(made_at))
+            self.row, self.dropped = row, False
 
     # -- the guard ------------------------------------------------------------------------------------
 
@@ -216,6 +244,8 @@ class OneKey(RuleBasedStateMachine):
         assert self.row is not None
         if overtaken and wanted is not None:
             assert self.row.state is State.STALE
+        if self.row.wanted != wanted:
+            self.learnt_at = self.now
         if self.row.wanted is None and (overtaken or call.claim.wanted is not None):
             assert self.row.state is (State.HELD if self.rules.on_removed is OnRemoved.DELETE else State.FRESH)
 

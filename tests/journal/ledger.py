@@ -37,8 +37,8 @@ def change(key: str, version: str | None = "1", seconds: float = 0) -> Change:
     return Change(key=key, version=None if version is None else of_token(version), seen_at=at(seconds))
 
 
-def place(source: str, text: str, seconds: float = 0) -> Cursor:
-    return Cursor(source=source, text=text, moved_at=at(seconds))
+def place(source: str, text: str, seconds: float = 0, *, event_at: float | None = None) -> Cursor:
+    return Cursor(source=source, text=text, moved_at=at(seconds), event_at=None if event_at is None else at(event_at))
 
 
 def ended(claim: ObjectRow, step: NextStep = Done(), seconds: float = 0, **also: Any) -> Settlement:  # noqa: B008  # frozen

@@ -182,7 +182,7 @@ def test_a_full_disk_is_named_with_what_to_do(ledger: Ledger) -> None:
         assert driver is not None
         driver.execute("PRAGMA max_page_count = 1")  # SQLite then says what it says of a full disk
         with pytest.raises(JournalUnavailable, match="make room") as refusal, translated(url):
-            connection.exec_driver_sql("INSERT INTO cursors VALUES ('m', 's', CAST(zeroblob(1000000) AS TEXT), 0)")
+            connection.exec_driver_sql("INSERT INTO cursors VALUES ('m', 's', CAST(zeroblob(1000000) AS TEXT), 0, 0)")
     engine.dispose()
 
     assert str(ledger.file) in str(refusal.value)

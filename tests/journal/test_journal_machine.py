@@ -1,6 +1,6 @@
 """Any order of changes, removals, claims, settlements, lapses and restarts, on a real file, against a few dicts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
@@ -18,6 +18,8 @@ from mirrord.model.step import Done, NextStep, Park, Retry
 from tests.journal.ledger import ALL, DELETE, LEASE, MIRROR, Ledger, at, change, ended
 
 KEYS = ["a", "a/b", "～", "😀"]
+NEWS = st.tuples(st.sampled_from(KEYS), st.sampled_from([True, True, False]), st.none() | st.sampled_from("123456789"))
+"""A key, whether the origin has it, and the order of an event that may have been overtaken."""
 LEASE_S = LEASE.total_seconds()
 pulls = st.none() | st.builds(
     Pending,
@@ -83,6 +85,7 @@ class JournalOnAFile(RuleBasedStateMachine):
         self.out: list[ObjectRow] = []
         self.late: list[ObjectRow] = []
         self.versions = 0
+        self.orders: dict[str, str] = {}
 
     def teardown(self) -> None:
         self.ledger.close()
@@ -94,14 +97,17 @@ class JournalOnAFile(RuleBasedStateMachine):
     def time_passes(self, seconds: int) -> None:
         self.now += seconds
 
-    @rule(news=st.lists(st.tuples(st.sampled_from(KEYS), st.sampled_from([True, True, False])), min_size=1, max_size=4))
-    def changes_come_in(self, news: list[tuple[str, bool]]) -> None:
+    @rule(news=st.lists(NEWS, min_size=1, max_size=4))
+    def changes_come_in(self, news: list[tuple[str, bool, str | None]]) -> None:
         self.now += 1
-        changes = []
-        for key, there in news:
+        changes, latest = [], {}
+        for key, there, order in news:
             self.versions += 1
-            changes.append(change(key, str(self.versions) if there else None, self.now))
-        latest = {each.key: each.version for each in changes}
+            news_of_it = change(key, str(self.versions) if there else None, self.now)
+            changes.append(replace(news_of_it, order=order))
+            if order is None or order >= self.orders.get(key, ""):
+                latest[key] = news_of_it.version
+                self.orders[key] = order or self.orders.get(key, "")
         new = {key: version for key, version in latest.items() if version != self._wanted(key)}
         for key, version in new.items():
             known = self.keys.setdefault(key, Key(None, None))
@@ -253,6 +259,12 @@ class JournalOnAFile(RuleBasedStateMachine):
             (self.out if self.keys[row.key].holder == row.claims else self.late).append(row)
 
     # -- what always holds ---------------------------------------------------------------------------
+
+    @invariant()
+    def the_newest_orders_are_remembered(self) -> None:
+        orders = dict(self.ledger.select("SELECT key, at_text FROM orders"))
+
+        assert orders == {key: order for key, order in self.orders.items() if order}
 
     @invariant()
     def every_key_has_one_row_with_the_last_version(self) -> None:

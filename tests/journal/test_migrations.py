@@ -3,6 +3,7 @@
 import re
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
@@ -20,10 +21,11 @@ from mirrord.journal.listing import Listing, Progress
 from mirrord.journal.report import report
 from mirrord.journal.tables import metadata, to_microseconds
 from mirrord.model.attempt import Outcome
+from mirrord.model.change import Recorded
 from mirrord.model.coverage import Coverage
 from mirrord.model.row import State
 from tests.journal.conftest import OpenLedger
-from tests.journal.ledger import DELETE, MIRROR, Ledger, at, change, ended, url_of
+from tests.journal.ledger import DELETE, MIRROR, Ledger, at, change, ended, place, url_of
 
 
 def declared(file: Path) -> dict[str, str]:
@@ -86,7 +88,7 @@ def test_the_migrated_tables_are_those_declared(file: Path) -> None:
     assert differences == []
 
 
-@pytest.mark.parametrize("first", ["0001", "0002", "head"])
+@pytest.mark.parametrize("first", ["0001", "0002", "0003", "head"])
 def test_the_migrated_tables_are_those_declared_to_the_last_index(ledger: Ledger, tmp_path: Path, first: str) -> None:
     migrated = tmp_path / "migrated.db"
     migrate(migrated, first)
@@ -193,6 +195,48 @@ def test_keys_that_an_older_program_saw_fail_are_brought_forward(
 
     assert brought == 1
     assert ledger.claim_keys(5) == ["waiting", "new"]
+
+
+@pytest.fixture
+def written_by_0003(written_by_0002: Path) -> Path:
+    """The same journal after a while under revision 0003: cursors of two mirrors, and a key's attempt."""
+    migrate(written_by_0002, "0003")
+    write(
+        written_by_0002,
+        f"INSERT INTO cursors VALUES ('docs', 'feed http://o/f', '17', {micros(6)}), ('other', 'audit', '', 1)",
+        f"INSERT INTO attempts VALUES ('docs', 'fresh', 1, {micros(2)}, 'prefetch', 200, 'r', 'refreshed', NULL, 5)",
+    )
+    return written_by_0002
+
+
+def test_cursors_of_an_older_program_are_there_without_an_events_time(
+    written_by_0003: Path, open_ledger: OpenLedger
+) -> None:
+    ledger = open_ledger()
+
+    found = ledger.run(ledger.journal.cursor(MIRROR, "feed http://o/f"))
+
+    assert found == place("feed http://o/f", "17", 6)
+    assert ledger.run(Listing(ledger.journal, MIRROR, "docs:").progress()).marker == "marker"
+    assert ledger.select("SELECT count(*) FROM cursors WHERE event_at IS NULL") == [(3,)]
+    assert ledger.select("SELECT key, reqid FROM attempts") == [("fresh", "r")]
+    (docs,) = report(url_of(ledger.file), [MIRROR])
+    assert docs.sources == (found,)
+
+
+def test_what_an_older_program_recorded_has_no_order_and_takes_one(
+    written_by_0003: Path, open_ledger: OpenLedger
+) -> None:
+    ledger = open_ledger()
+    before = ledger.select("SELECT count(*) FROM orders")
+
+    ledger.record(replace(change("fresh", "2", 70), order="5"), cursor=place("feed http://o/f", "18", 70, event_at=69))
+    overtaken = ledger.record(replace(change("fresh", "3", 71), order="4"))
+
+    assert before == [(0,)]
+    assert overtaken == Recorded()
+    assert ledger.cursor("feed http://o/f") == "18"
+    assert ledger.select("SELECT * FROM orders") == [("docs", "fresh", "5")]
 
 
 def test_opening_a_journal_again_keeps_what_it_holds(ledger: Ledger, open_ledger: OpenLedger) -> None:

@@ -267,7 +267,7 @@ async def test_a_transaction_that_failed_leaves_no_lock_and_no_connection(file: 
     async with patient(file, Clock()) as journal:
 
         def half(connection: sa.Connection) -> None:
-            connection.exec_driver_sql("INSERT INTO cursors VALUES ('m', 's', 'c', 0)")
+            connection.exec_driver_sql("INSERT INTO cursors VALUES ('m', 's', 'c', 0, 0)")
             connection.exec_driver_sql("INSERT INTO nowhere VALUES (1)")
 
         with pytest.raises(JournalUnavailable, match="nowhere"):

@@ -49,6 +49,17 @@ for number in range(1_000_000):
     ledger.record(change(f"k{number}"), change(f"l{number}"), cursor=place("feed", str(number)))
     print(number, flush=True)
 """
+OVERTAKE_AND_SAY_SO = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from tests.journal.ledger import Ledger, change, place
+ledger = Ledger(Path(sys.argv[1]))
+for number in range(1_000_000):
+    event = replace(change("a", str(number), number), order=f"{number:09}")
+    ledger.record(event, replace(event, key=f"k{number}"), cursor=place("feed", str(number), event_at=number))
+    print(number, flush=True)
+"""
 CLAIM_AND_SAY_SO = """
 import json, sys
 from pathlib import Path
@@ -109,6 +120,42 @@ def test_a_cursor_is_never_before_nor_behind_the_keys_that_it_stands_for(file: P
     assert cursor is not None
     assert int(cursor) >= last
     assert keys == {f"{letter}{number}" for number in range(int(cursor) + 1) for letter in "kl"}
+
+
+def test_what_an_order_and_an_events_time_say_survives_kill_9_with_the_keys(
+    file: Path, open_ledger: OpenLedger
+) -> None:
+    with start(OVERTAKE_AND_SAY_SO, file) as process:
+        assert process.stdout is not None
+        for _ in range(20):
+            process.stdout.readline()
+        process.kill()
+        said = process.stdout.read()
+    last = int(said.split()[-1]) if said.split() else 19
+
+    after = open_ledger()
+    cursor = after.run(after.journal.cursor(MIRROR, "feed"))
+    number = int(cursor.text)
+
+    assert number >= last
+    assert cursor.event_at == at(number)
+    assert dict(after.known())["a"] == f"={number}"
+    orders = {"a": f"{number:09}"} | {f"k{each}": f"{each:09}" for each in range(number + 1)}
+    assert dict(after.select("SELECT key, at_text FROM orders")) == orders
+    # an older one delivered again, as by a sender that never heard of its success
+    assert after.record(replace(change("a", "again"), order="0")) == Recorded()
+
+
+@pytest.mark.parametrize("event_at", [None, 7.000001], ids=["none", "one"])
+def test_a_cursor_comes_back_with_its_newest_events_time(
+    ledger: Ledger, open_ledger: OpenLedger, event_at: float | None
+) -> None:
+    ledger.record(cursor=place("feed", "1", 2, event_at=3))
+
+    ledger.record(cursor=place("feed", "2", 8, event_at=event_at))
+
+    after = open_ledger()
+    assert after.run(after.journal.cursor(MIRROR, "feed")) == place("feed", "2", 8, event_at=event_at)
 
 
 def test_a_cursor_belongs_to_one_source_of_one_mirror(ledger: Ledger) -> None:

@@ -14,7 +14,7 @@ from mirrord.model.condition import Condition
 from mirrord.model.coverage import Coverage
 from mirrord.model.row import State
 from mirrord.model.step import Done, Park, Retry
-from tests.journal.ledger import DELETE, MIRROR, Ledger, at, change, ended, url_of
+from tests.journal.ledger import DELETE, MIRROR, Ledger, at, change, ended, place, url_of
 
 
 def test_a_journal_that_does_not_exist_has_nothing_in_it_and_is_not_made(file: Path) -> None:
@@ -79,6 +79,19 @@ def test_coverage_is_reported(ledger: Ledger) -> None:
     (docs,) = report(url_of(ledger.file), [MIRROR])
 
     assert docs.coverage == Coverage(complete_as_of=at(5), lost_since=at(7), lost_reason="overflow")
+
+
+def test_how_far_feeds_were_read_is_told_and_no_other_cursor(ledger: Ledger) -> None:
+    second, first = place("feed b", "9", 5, event_at=4), place("feed a", "x", 6)
+    for each in (second, first, place("listing docs:", "m"), place("FEED c", "1"), place("feed", "1")):
+        ledger.record(cursor=each)
+    ledger.record(cursor=place("feed c", "1"), mirror="other")
+
+    docs, other, never = report(url_of(ledger.file), [MIRROR, "other", "never"])
+
+    assert docs.sources == (first, second)
+    assert other.sources == (place("feed c", "1"),)
+    assert never.sources == ()
 
 
 def test_of_unfinished_keys_those_that_need_a_person_come_first_then_the_oldest(ledger: Ledger) -> None:

@@ -11,6 +11,7 @@ from mirrord.model.attempt import Operation, Outcome, Reply, Verdict
 from mirrord.model.change import Change, Recorded, Rejection
 from mirrord.model.condition import Condition
 from mirrord.model.coverage import Coverage
+from mirrord.model.cursor import Cursor
 from mirrord.model.fingerprint import FileVersion
 from mirrord.model.pending import Pending
 from mirrord.model.row import ObjectRow, State, Why
@@ -21,6 +22,7 @@ VALUES = [
     pytest.param(Reply(status=200), id="Reply"),
     pytest.param(Verdict(outcome=Outcome.REFRESHED), id="Verdict"),
     pytest.param(Change(key="k", version=None, seen_at=NOW), id="Change"),
+    pytest.param(Cursor(source="feed s", text="1", moved_at=NOW), id="Cursor"),
     pytest.param(Rejection(name="k", reason="r"), id="Rejection"),
     pytest.param(Recorded(), id="Recorded"),
     pytest.param(Coverage(), id="Coverage"),
@@ -56,6 +58,13 @@ def test_a_value_cannot_be_changed(value: Any) -> None:
 )
 def test_programs_may_rely_on_these_words(names: type[StrEnum], said: str) -> None:
     assert [member.value for member in names] == said.split()
+
+
+def test_a_change_is_known_as_of_its_snapshot_or_since_it_was_seen() -> None:
+    change = Change(key="k", version=None, seen_at=NOW)
+    of_a_snapshot = dataclasses.replace(change, as_of=NOW - timedelta(hours=1))
+
+    assert (change.known_at, of_a_snapshot.known_at) == (NOW, NOW - timedelta(hours=1))
 
 
 def test_steps_of_one_kind_are_equal() -> None:
