@@ -67,6 +67,8 @@ class Ended:
     """A pull that runs, as far as anybody can see."""
     verification: Verification | None = None
     """Of a success; None: the call's word is enough."""
+    pause: timedelta | None = None
+    """How long a claim that is given back has to wait; None: as long as its kind does."""
 
 
 class Attempts:
@@ -291,7 +293,9 @@ def _to_be_looked_at(end: Ended) -> Pending | None:
 
 def _given_back(end: Ended) -> Settlement:
     row, claim = end.claim.row, end.claim
-    if end.awaited is not None:
+    if end.pause is not None:
+        pause = end.pause
+    elif end.awaited is not None:
         pause = pulling.next_look(end.awaited, end.at)
     else:
         pause = UNSEEN_PAUSE if row.wanted is None and not claim.seen else timedelta(0)

@@ -1,29 +1,29 @@
 """What people typed (flags, environment, credential, TOML) to checked Settings, or to every mistake in it at once."""
 
-import difflib
+import copy
 import json
 import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, cast
 
 import pydantic_settings
-from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 from pydantic_settings import BaseSettings, EnvSettingsSource
 
-from mirrord.settings import ANY_WAY, WORD, Loc, Settings
+from mirrord.feed_settings import disagreements
+from mirrord.mistakes import NOT_SHOWN, explain, shown
+from mirrord.setting_values import STAND_IN, WORD, Loc
+from mirrord.settings import ANY_WAY, SECTIONS, DirectorySource, Settings, section_named
 
 DEFAULT_FILE = Path("/etc/mirrord/config.toml")
 PREFIX = "MIRRORD_"
 SHORTCUTS = {"MIRRORD_LOG_FORMAT": "MIRRORD_LOG__FORMAT", "MIRRORD_LOG_LEVEL": "MIRRORD_LOG__LEVEL"}
-NOT_SHOWN = re.compile(r"secret|token|passw|credential|header|auth|access_key", re.IGNORECASE)
+FEED_SECRETS = {"token", "password", "hmac_secret"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +69,8 @@ def load(
 ) -> Loaded:
     """The settings in force; `overrides` are nested like the file. Raises SettingsError with every problem.
 
-    Without `need_secret` the secret key is not looked for, and a stand-in is in its place.
+    Without `need_secret` neither the secret key is looked for nor the files of feeds' secrets are read: stand-ins
+    are in their place.
     """
     environ = os.environ if environ is None else environ
     path = path or Path(environ.get("MIRRORD_CONFIG") or DEFAULT_FILE)
@@ -82,7 +83,9 @@ def load(
         secret_from = reading.find_secret(path.parent)
     else:
         secret_from = ""
-        reading.layers.insert(0, _Layer("", "", {"kodo": {"secret_key": "-"}}))
+        reading.layers.insert(0, _Layer("", "", {"kodo": {"secret_key": STAND_IN}}))
+    reading.merge()
+    reading.find_feed_secrets(path.parent if need_secret else None)
     settings = reading.judge()
     if settings is None or reading.problems:
         raise SettingsError(reading.problems)
@@ -95,13 +98,14 @@ def source_problems(settings: Settings, file: str = "settings") -> tuple[Problem
     return tuple(
         Problem(
             file=file,
-            key=f"mirror[{number}].source.path",
-            got=f"{str(mirror.source.path)!r}, {failure}",
+            key=f"mirror[{number}].source{f'[{place}]' if len(mirror.sources) > 1 else ''}.path",
+            got=f"{str(source.path)!r}, {failure}",
             expected=expected,
             mirror=mirror.name,
         )
         for number, mirror in enumerate(settings.mirror)
-        if (failure := _unreadable(mirror.source.path))
+        for place, source in enumerate(mirror.sources)
+        if isinstance(source, DirectorySource) and (failure := _unreadable(source.path))
     )
 
 
@@ -118,9 +122,8 @@ def _why(exc: Exception) -> str:
     return (exc.strerror or "unreadable") if isinstance(exc, OSError) else "not a path"
 
 
-def _secret_in(file: Path) -> Mapping[str, Any]:
-    text = file.read_bytes().decode(errors="replace")
-    return {"kodo": {"secret_key": text.removesuffix("\n").removesuffix("\r")}}
+def _secret_in(file: Path) -> str:
+    return file.read_bytes().decode(errors="replace").removesuffix("\n").removesuffix("\r")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,8 @@ class _Reading:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=lambda: {"kodo": {}})
+    secret_files: dict[Loc, str] = field(default_factory=dict)
+    """Where what stands at these places was read."""
 
     def blame(self, file: str, key: str, got: str, expected: str) -> None:
         self.problems.append(Problem(file=file, key=key, got=got, expected=expected))
@@ -171,7 +176,8 @@ class _Reading:
     def take_credential(self, environ: Mapping[str, str]) -> None:
         if directory := environ.get("CREDENTIALS_DIRECTORY"):
             try:
-                self.layers.append(_Layer("credential", "credential", _secret_in(Path(directory, "secret-key"))))
+                secret = _secret_in(Path(directory, "secret-key"))
+                self.layers.append(_Layer("credential", "credential", {"kodo": {"secret_key": secret}}))
             except FileNotFoundError:
                 return
             except OSError as exc:
@@ -190,11 +196,16 @@ class _Reading:
             got, expected = f"text that is not TOML: {exc}", "TOML"
         else:
             self.layers.append(_Layer(str(path), "settings file", values))
-            if isinstance(kodo := values.get("kodo"), dict) and "secret_key" in kodo:
+            kodo = values.get("kodo")
+            secrets = []
+            if isinstance(kodo, dict) and "secret_key" in kodo:
+                secrets.append("the secret key")
                 if "secret_key_file" in kodo:
                     self.blame(str(path), "kodo.secret_key_file", "secret_key as well", "one of the two")
-                if path.stat().st_mode & stat.S_IROTH:
-                    self.warnings.append(f"{path}: holds the secret key and others can read it; chmod o-r {path}")
+            if any(_holds_secrets(feed) for _, feed in _feeds(values)):
+                secrets.append("secrets of feeds")
+            if secrets and path.stat().st_mode & stat.S_IROTH:
+                self.warnings.append(f"{path}: holds {' and '.join(secrets)} and others can read it; chmod o-r {path}")
             return
         self.blame(str(path), "", got, expected)
         raise SettingsError(self.problems)
@@ -208,79 +219,90 @@ class _Reading:
             name = kodo.get("secret_key_file")
             if "secret_key" in kodo or not isinstance(name, str | Path):
                 return layer.kind
-            file = base / name
-            try:
-                found = _Layer(str(file), "secret key file", _secret_in(file))
-                if file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
-                    self.warnings.append(f"{file}: holds the secret key and others can read it; chmod 600 {file}")
-            except (OSError, ValueError) as exc:
-                got = f"{_shown((), name) if Path(name).is_absolute() else 'a relative path'}, {_why(exc)}"
-                expected = "the path of a file that holds the secret key, not the key itself"
-                if isinstance(exc, PermissionError):
-                    expected = "a file that this user may read: ask as root or as the user that the service runs as"
-                self.blame(layer.file, "kodo.secret_key_file", got, expected)
-                found = _Layer("", "", {"kodo": {"secret_key": "-"}})  # else it were said to be missing, too
-            self.layers.insert(0, found)
-            return found.kind
+            secret = self.secret_of(base, name, ("kodo", "secret_key_file"), "secret key")
+            values = {"kodo": {"secret_key": STAND_IN if secret is None else secret}}  # else it were said to be missing
+            file = "" if secret is None else str(base / name)
+            self.layers.insert(0, _Layer(file, "secret key file", values))
+            return "secret key file"
         return ""
+
+    def secret_of(self, base: Path, name: str | Path, loc: Loc, what: str) -> str | None:
+        """What the file holds that stands at `loc`; None: it cannot be read, and is blamed."""
+        file = base / name
+        try:
+            secret = _secret_in(file)
+            if file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+                self.warnings.append(f"{file}: holds the {what} and others can read it; chmod 600 {file}")
+        except (OSError, ValueError) as exc:
+            got = f"{shown((), name) if Path(name).is_absolute() else 'a relative path'}, {_why(exc)}"
+            expected = f"the path of a file that holds the {what}, not the {what.rpartition(' ')[2]} itself"
+            if isinstance(exc, PermissionError):
+                expected = "a file that this user may read: ask as root or as the user that the service runs as"
+            self.problems.append(self.problem(loc, got, expected))
+            return None
+        return secret
+
+    def merge(self) -> None:
+        for layer in reversed(self.layers):
+            self.values = _merged(self.values, layer.values)
+
+    def find_feed_secrets(self, base: Path | None) -> None:
+        """Put what the named files hold where the secrets of feeds stand; stand-ins without a `base`."""
+        self.values = copy.deepcopy(self.values)  # what is put there was not typed
+        for loc, feed in _feeds(self.values):
+            for name in sorted(FEED_SECRETS & SECTIONS[section_named(feed)].model_fields.keys()):
+                path, place = feed.get(f"{name}_file"), (*loc, f"{name}_file")
+                if not isinstance(path, str | Path):
+                    continue
+                if name in feed:
+                    self.problems.append(self.problem(place, f"{name} as well", "one of the two"))
+                    continue
+                secret = self.secret_of(base, path, place, f"feed's {name}") if base is not None else None
+                feed[name] = STAND_IN if secret is None else secret
+                self.secret_files[*loc, name] = str(path if base is None else base / path)
 
     def judge(self) -> Settings | None:
         known = {problem.key for problem in self.problems}
-        for layer in reversed(self.layers):
-            self.values = _merged(self.values, layer.values)
         self.compare_mirrors()
+        self.compare_sources()
         try:
             return Settings.model_validate(self.values)
         except ValidationError as exc:  # goes no further: it holds what was typed, secrets and all
-            found = [self.explain(error) for error in exc.errors(include_url=False)]
+            mistakes = [explain(error, self.values) for error in exc.errors(include_url=False)]
+        found = [self.problem(*mistake) for mistake in mistakes if mistake]
         self.problems += [problem for problem in found if problem.key not in known]
         return None
 
     def compare_mirrors(self) -> None:
         """No two share a name, or bucket and key_prefix."""
-        mirrors, seen = self.values.get("mirror"), set[tuple[Any, ...]]()
-        for number, mirror in enumerate(mirrors if isinstance(mirrors, list | tuple) else ()):
-            if not isinstance(mirror, Mapping):
-                continue
+        seen = set[tuple[Any, ...]]()
+        for number, mirror in _mirrors(self.values):
             name, bucket, prefix = mirror.get("name"), mirror.get("bucket"), mirror.get("key_prefix", "")
             for parts in ("name", name), ("bucket", bucket, prefix):
                 if not all(isinstance(part, str) for part in parts):
                     continue
                 if parts in seen:
-                    key, got = parts[0], " with key_prefix ".join(_shown((), part) for part in parts[1:])
+                    key, got = parts[0], " with key_prefix ".join(shown((), part) for part in parts[1:])
                     self.problems.append(
                         self.problem(("mirror", number, key), f"{got} a second time", f"a {key} of its own")
                     )
                 seen.add(parts)
 
-    def explain(self, error: ErrorDetails) -> Problem:
-        loc = error["loc"]
-        owner, known = _place(loc)
-        if known is None:
-            names = sorted(owner.model_fields)
-            near = difflib.get_close_matches(str(loc[-1]).lower(), names, n=1)
-            expected = f"one of {', '.join(names)}" + "".join(f"; did you mean {name}?" for name in near)
-            return self.problem(loc, "an unknown name", expected)
-        section = _section(known.annotation)
-        typed: Any = self.values  # pydantic may have made it something else before it found the mistake
-        try:
-            for part in loc:
-                typed = typed[part]
-        except (LookupError, TypeError):
-            typed = None if error["type"] == "missing" else error["input"]
-        got = _shown(loc, typed, hidden=bool(section))
-        if error["type"] == "value_error":
-            return self.problem(loc, got, str(error["ctx"]["error"]))
-        choices = " or ".join(f'"{choice}"' for choice in get_args(known.annotation))
-        table = f"a table with {', '.join(section.model_fields)}" if section else ""
-        return self.problem(loc, got, known.description or table or choices)
+    def compare_sources(self) -> None:
+        """What a mirror says in one place fits what it says in others."""
+        status = self.values.get("status")
+        listen = status.get("listen") if isinstance(status, Mapping) else None
+        for number, mirror in _mirrors(self.values):
+            for where, got, expected in disagreements(mirror, listen):
+                self.problems.append(self.problem(("mirror", number, *where), got, expected))
 
     def problem(self, loc: Loc, got: str, expected: str) -> Problem:
         mirror: object = self.values["mirror"][loc[1]] if loc[0] == "mirror" and len(loc) > 1 else None
         name = mirror.get("name") if isinstance(mirror, Mapping) else None
         key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in loc).removeprefix(".")
         return Problem(
-            file=next((layer.file for layer in self.layers if _decides(layer.values, loc)), self.layers[-1].file),
+            file=self.secret_files.get(loc)
+            or next((layer.file for layer in self.layers if _decides(layer.values, loc)), self.layers[-1].file),
             key=key if key.isprintable() else ascii(key),
             got=got,
             expected=expected,
@@ -306,35 +328,23 @@ def _decides(values: object, loc: Loc) -> bool:
     return True
 
 
-def _place(loc: Loc) -> tuple[type[BaseModel], FieldInfo | None]:
-    """The table that `loc` is in and its field there, None when the table knows no such name."""
-    owner: type[BaseModel] = Settings
-    known: FieldInfo | None = None
-    for part in (part for part in loc if isinstance(part, str)):
-        owner = (known and _section(known.annotation)) or owner
-        known = owner.model_fields.get(part)
-    return owner, known
+def _mirrors(values: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    mirrors = values.get("mirror")
+    for number, mirror in enumerate(mirrors if isinstance(mirrors, list | tuple) else ()):
+        if isinstance(mirror, Mapping):
+            yield number, mirror
 
 
-def _section(annotation: object) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next(filter(None, map(_section, get_args(annotation))), None)
+def _feeds(values: Mapping[str, Any]) -> Iterator[tuple[Loc, dict[str, Any]]]:
+    for number, mirror in _mirrors(values):
+        source = mirror.get("source")
+        places = enumerate(source) if isinstance(source, list | tuple) else [(None, source)]
+        for place, each in places:
+            if isinstance(each, dict) and each.get("kind") == "feed":
+                yield ("mirror", number, "source", *(() if place is None else (place,))), each
 
 
-def _shown(loc: Loc, value: object, *, hidden: bool = False) -> str:
-    """`value` on one short line; never a secret, nor what tables hold."""
-    if value is None or value == "":
-        return "nothing" if value is None else "an empty text"
-    if isinstance(value, Mapping | list | tuple):
-        return "a table" if isinstance(value, Mapping) else "a list"
-    if hidden or any(NOT_SHOWN.search(str(part)) for part in loc):
-        return "a value that is not shown"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, timedelta):
-        value = f"{value.total_seconds():g}s"
-    if isinstance(value, str) and ("@" in value or "://" in value):
-        value = re.sub(r"(\w+://)?.*@|[?#].*", r"\1***", value, flags=re.DOTALL)  # a URL's user, password and query
-    text = hex(value) if isinstance(value, int) and abs(value) > 2**64 else repr(value)  # repr stops at 4300 digits
-    return text if len(text) <= 60 else f"{text[:59]}…"
+def _holds_secrets(feed: Mapping[str, Any]) -> bool:
+    headers = feed.get("headers")
+    names = [*feed.keys() & FEED_SECRETS, *(headers if isinstance(headers, Mapping) else ())]
+    return any(NOT_SHOWN.search(name) for name in names)

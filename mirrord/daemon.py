@@ -14,6 +14,7 @@ from mirrord.intake import Intake
 from mirrord.journal.errors import JournalBusy
 from mirrord.journal.patience import PatientJournal
 from mirrord.kodo.client import KodoClient
+from mirrord.listening import Listening
 from mirrord.preflight import Preflight, warn
 from mirrord.sources.contract import Source, SourceUnavailable
 from mirrord.systemd import Notifier
@@ -43,6 +44,8 @@ class Service:
 
     mirrors: Sequence[Mirror]
     preflights: Sequence[Preflight]
+    listeners: Sequence[Listening]
+    """Where others may tell us of changes."""
     journal: PatientJournal
     kodo: KodoClient
     notifier: Notifier
@@ -72,6 +75,7 @@ class Service:
             intakes = [tasks.create_task(each.intake.follow(), name=f"intake {each.name}") for each in self.mirrors]
             heartbeat = Heartbeat(self.notifier, status=self._status, stuck=self._stuck, now=self.now)
             beating = tasks.create_task(heartbeat.beat(), name="heartbeat")
+            listening = [tasks.create_task(each.run(), name=f"listen {each.address}") for each in self.listeners]
             audits = [
                 tasks.create_task(each.audit.run(), name=f"audit {each.name}") for each in self.mirrors if each.audit
             ]
@@ -87,7 +91,7 @@ class Service:
             self.notifier.stopping()
             flying = sum(each.dispatcher.in_flight for each in self.mirrors)
             log.info("service.stopping", calls_in_flight=flying, at_most_s=self.drain_most.total_seconds())
-            for task in (*intakes, *audits, doubting, finding):
+            for task in (*listening, *intakes, *audits, doubting, finding):
                 task.cancel()  # what they had not recorded, the next scan finds
             for each in self.mirrors:
                 each.dispatcher.stop()
@@ -147,7 +151,10 @@ class Service:
         """Whether every source listens, or has said why it cannot, before `stop`."""
         async with asyncio.TaskGroup() as tasks:
             stopped = tasks.create_task(stop.wait(), name="stop while starting")
-            starting = [tasks.create_task(each.intake.started(), name=f"start {each.name}") for each in self.mirrors]
+            starting = [
+                *(tasks.create_task(each.started(), name=f"listening {each.address}") for each in self.listeners),
+                *(tasks.create_task(each.intake.started(), name=f"start {each.name}") for each in self.mirrors),
+            ]
             waiting: set[asyncio.Task[object]] = {*starting}
             while waiting and not stopped.done():
                 _, pending = await asyncio.wait(
@@ -182,7 +189,7 @@ class Service:
     async def _close(self) -> None:
         await self.kodo.close()
         for each in self.mirrors:
-            each.source.close()
+            await each.source.close()
         self.journal.close()
 
     def _status(self) -> str:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from mirrord.attempts import Attempts, Claim, Ended
+from mirrord.confirmation import Confirmation
 from mirrord.decisions.pulling import Look
 from mirrord.decisions.staleness import OnRemoved
 from mirrord.decisions.verdict import judge, wording
@@ -52,6 +53,7 @@ class Dispatcher:
         now: Callable[[], datetime],
         chance: Callable[[], float],
         verifier: Verifier | None = None,
+        confirmation: Confirmation | None = None,
         removed: Callable[[], None] = lambda: None,
     ) -> None:
         self._target = target
@@ -62,6 +64,7 @@ class Dispatcher:
         self._now = now
         self._attempts = Attempts(bucket=target.bucket, policy=target.retry, chance=chance)
         self._verifier = verifier
+        self._confirmation = confirmation
         self._removed = removed
         self._verifying = 0
         self._queue: asyncio.Queue[Claim | None] = asyncio.Queue()
@@ -210,7 +213,8 @@ class Dispatcher:
     async def _queue_up(self, rows: Sequence[ObjectRow]) -> None:
         versions = await self._observe([row.key for row in rows])
         for row in rows:
-            self._queue.put_nowait(Claim(row, versions.get(row.key, row.wanted), seen=row.key in versions))
+            seen = row.key in versions or not self._target.sees_origin
+            self._queue.put_nowait(Claim(row, versions.get(row.key, row.wanted), seen=seen))
 
     async def _wait(self, now: datetime, due_at: datetime | None) -> None:
         if self._ended:
@@ -256,6 +260,10 @@ class Dispatcher:
 
     async def _ask(self, claim: Claim, task: "asyncio.Task[None]", before: Pending | None = None) -> Ended:
         """`before`: what has ended, and was of another version if it was asynchronous."""
+        if self._confirmation is not None and self._may_ask(claim, self._now()):
+            pause = await self._confirmation.pause(claim)
+            if pause is not None:
+                return Ended(claim, self._now(), pause=pause)
         ticket = await self._gate.enter(claim.row.key) if self._may_ask(claim, self._now()) else None
         if ticket is None:
             return Ended(claim, self._now())

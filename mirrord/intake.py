@@ -13,6 +13,7 @@ from mirrord.inventory import Inventory
 from mirrord.journal.store import Journal
 from mirrord.model.change import Change, Recorded, Rejection
 from mirrord.model.coverage import Coverage
+from mirrord.model.cursor import Cursor
 from mirrord.model.fingerprint import Fingerprint
 from mirrord.sources.contract import Source
 
@@ -100,14 +101,19 @@ class Intake:
 
     # -- Receiver ------------------------------------------------------------------------------------
 
-    async def take(self, changes: Sequence[Change]) -> Recorded:
-        if self._listed is None and self._compares:
+    async def cursor(self, source: str) -> Cursor | None:
+        return await self._journal.cursor(self._mirror, source)
+
+    async def take(self, changes: Sequence[Change], cursor: Cursor | None = None, *, news: bool = False) -> Recorded:
+        if changes and not news and self._listed is None and self._compares:
             # only now: an origin without files needs none
             self._listed = await self._inventory.take(patient=self._following)
-        recorded = await self._journal.record(self._mirror, changes, self._rules_now())
+        recorded = await self._journal.record(self._mirror, changes, self._rules_now(news=news), cursor)
         if recorded.doubtful:
             hashed = await self._with_hashes(recorded.doubtful)
-            recorded = _sum(recorded, await self._journal.record(self._mirror, hashed, self._rules_now()))
+            recorded = _sum(
+                recorded, await self._journal.record(self._mirror, hashed, self._rules_now(news=news), cursor)
+            )
         if recorded.stale:
             self._taken += recorded.stale
             self._stale()
@@ -172,10 +178,10 @@ class Intake:
         if before.lost_since is not None:
             log.info("coverage.restored", mirror=self._mirror, lost_since=before.lost_since, reason=before.lost_reason)
 
-    def _rules_now(self) -> IntakeRules:
-        """Adoption and comparison are for what the first complete look finds; a file that comes later is news."""
+    def _rules_now(self, *, news: bool) -> IntakeRules:
+        """Adoption and comparison are for what the first complete look finds; what comes later is news anyway."""
         as_set = self._listed if self._compares else self._coverage.complete_as_of is None
-        return self._rules if as_set else replace(self._rules, new_keys=NewKeys.STALE)
+        return self._rules if as_set and not news else replace(self._rules, new_keys=NewKeys.STALE)
 
     @property
     def _compares(self) -> bool:

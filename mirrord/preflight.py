@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 import structlog
 
 from mirrord.decisions import findings
-from mirrord.decisions.findings import BucketInfo, Finding, Level, Sample, Served, Wanted
+from mirrord.decisions.feed_findings import Posted, Told, about_feed
+from mirrord.decisions.findings import BucketInfo, Finding, Level, Sample, Served, Subject, Wanted
 from mirrord.decisions.keymap import Selection, key_for
 from mirrord.kodo import protocol
 from mirrord.kodo.entry import origin_url
@@ -46,6 +47,15 @@ class Kodo(Protocol):
     async def ask(self, bucket: str, request: Request) -> Reply: ...
 
 
+class Probe(Protocol):
+    """What a change feed has to say for itself, or the snapshot that it is compared with."""
+
+    @property
+    def subject(self) -> Subject: ...
+
+    async def ask(self) -> Told | Posted: ...
+
+
 class Preflight:
     """One mirror's. Asks nothing that changes anything, and a key pair that is refused no further questions."""
 
@@ -57,20 +67,27 @@ class Preflight:
         wire: Sender,
         sample: Callable[[], Sample | None],
         user_agent: str,
+        probes: Sequence[Probe] = (),
         call_most: timedelta = CALL_MOST,
     ) -> None:
-        """`sample` may block: it gives a file of the origin's tree, None when there is none."""
+        """`sample` may block: it gives a file of the origin's tree, None when there is none.
+
+        `probes` are asked in their order; where there is no file, a key that one of them names is tried.
+        """
         self.wanted = wanted
         self._kodo = kodo
         self._wire = wire
         self._sample = sample
         self._user_agent = user_agent
+        self._probes = probes
         self._call_most = call_most
 
     async def examine(self) -> list[Finding]:
-        """Ask, at most five times, and judge; what could not be told is left out."""
+        """Ask, Kodo and the origin at most five times, and judge; what could not be told is left out."""
         wanted = self.wanted
-        sample = await asyncio.to_thread(self._sample)
+        told = [(probe.subject, await self._told(probe)) for probe in self._probes]
+        named = (each.sample for _, each in told if isinstance(each, Told) and each.sample is not None)
+        sample = await asyncio.to_thread(self._sample) or next(named, None)
         region = await self._region()
         info, known = await self._bucket_info(region)
         stat = await self._stat(sample, region, info)
@@ -82,9 +99,13 @@ class Preflight:
             findings.about_clock(wanted, info, stat),
             findings.about_source(wanted, info, known) if worth_asking else None,
             findings.about_stat(wanted, sample, info, stat) if stat is not None else None,
+            *(about_feed(wanted, subject, each) for subject, each in told),
             await self._origin(sample, known),
         )
         return [finding for finding in found if finding is not None]
+
+    async def _told(self, probe: Probe) -> Told | Posted:
+        return await self._within(probe.ask()) or Told(error=f"no answer within {self._call_most.total_seconds():g} s")
 
     async def _region(self) -> str | Reply:
         answer = await self._within(self._kodo.region(self.wanted.bucket))
@@ -109,7 +130,7 @@ class Preflight:
         if base is None:
             return None
         if sample is None:
-            return findings.no_file(self.wanted)
+            return findings.no_key(self.wanted) if self._probes else findings.no_file(self.wanted)
         url = origin_url(base, sample.key)
         headers = {"User-Agent": self._user_agent, "Accept-Encoding": "identity"}
         if self.wanted.origin_url is None and known is not None and known.host:
@@ -117,7 +138,7 @@ class Preflight:
         served = await self._serve("HEAD", url, headers)
         if served.status in {405, 501}:
             served = await self._serve("GET", url, headers | {"Range": "bytes=0-0"})
-        if await asyncio.to_thread(self._sample) != sample:
+        if sample.on_disk and await asyncio.to_thread(self._sample) != sample:
             sample = replace(sample, size_bytes=None)  # it has changed meanwhile: of its size nothing can be said
         return findings.about_origin(self.wanted, sample, base, served)
 

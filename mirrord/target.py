@@ -27,3 +27,5 @@ class Target:
     """How long an answer may take, without what a file's size adds."""
     async_above: int | None = None
     """Bytes above which Kodo is to pull without being waited for; None: never."""
+    sees_origin: bool = True
+    """Whether the origin can be looked at; else what its feed said last is believed."""

@@ -4,11 +4,13 @@ import os
 import random
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from mirrord import __version__
 from mirrord.audit import Audit
+from mirrord.confirmation import Confirmation
 from mirrord.daemon import Mirror, Service
 from mirrord.decisions.findings import Wanted
 from mirrord.decisions.keymap import DEFAULT_EXCLUDE, Selection
@@ -17,6 +19,7 @@ from mirrord.decisions.removals import RemovalLimit
 from mirrord.decisions.retry import RetryPolicy
 from mirrord.decisions.staleness import IntakeRules, NewKeys, OnRemoved, lease_for
 from mirrord.dispatcher import Dispatcher
+from mirrord.feeds import Feeds
 from mirrord.gate import Gate
 from mirrord.guard import RemovalGuard
 from mirrord.intake import Intake
@@ -33,9 +36,12 @@ from mirrord.kodo.protocol import Host
 from mirrord.model.attempt import Operation
 from mirrord.preflight import Preflight, sample
 from mirrord.pulls import Pulls
+from mirrord.settings import DirectorySource as DirectorySection
 from mirrord.settings import Mirror as MirrorSettings
 from mirrord.settings import Settings
+from mirrord.sources.contract import Source
 from mirrord.sources.directory import DirectorySettings, DirectorySource
+from mirrord.sources.hinted import HintedDirectory
 from mirrord.systemd import Notifier
 from mirrord.target import Target
 from mirrord.verifier import STATS_MOST, VERIFICATION_MOST, Verifier
@@ -76,9 +82,13 @@ def service(settings: Settings) -> Service:
     journal.open()
     wire = _wire(settings)
     kodo = _client(settings, wire)
+    feeds = Feeds(settings, user_agent=USER_AGENT, now=now, chance=random.random)
+    shared = _Shared(settings, journal, kodo, wire, feeds)
+    mirrors = [_mirror(each, shared) for each in settings.mirror]
     return Service(
         preflights=[_preflight(each, kodo, wire) for each in settings.mirror],
-        mirrors=[_mirror(each, settings, journal, kodo) for each in settings.mirror],
+        mirrors=mirrors,
+        listeners=feeds.listeners(),
         journal=journal,
         kodo=kodo,
         notifier=Notifier.from_environment(os.environ),
@@ -120,11 +130,13 @@ def preflights(settings: Settings) -> tuple[list[Preflight], KodoClient]:
     """What `check --online` asks, a preflight for each mirror; the client is to be closed then."""
     wire = _wire(settings)
     kodo = _client(settings, wire)
-    return [_preflight(each, kodo, wire) for each in settings.mirror], kodo
+    feeds = Feeds(settings, user_agent=USER_AGENT, now=now, chance=random.random)
+    return [_preflight(each, kodo, wire, feeds) for each in settings.mirror], kodo
 
 
-def _preflight(mirror: MirrorSettings, kodo: KodoClient, wire: Sender) -> Preflight:
-    source = mirror.source
+def _preflight(mirror: MirrorSettings, kodo: KodoClient, wire: Sender, feeds: Feeds | None = None) -> Preflight:
+    """Without `feeds` a feed is asked nothing: a service that follows it says by itself how that goes."""
+    source, feed = mirror.directory, mirror.feed
     return Preflight(
         wanted=Wanted(
             mirror=mirror.name,
@@ -135,10 +147,13 @@ def _preflight(mirror: MirrorSettings, kodo: KodoClient, wire: Sender) -> Prefli
         ),
         kodo=kodo,
         wire=wire,
-        sample=lambda: sample(
-            source.path, _selection(mirror), mirror.key_prefix, follow_symlinks=source.follow_symlinks
+        sample=lambda: (
+            sample(source.path, _selection(mirror), mirror.key_prefix, follow_symlinks=source.follow_symlinks)
+            if source is not None
+            else None
         ),
         user_agent=USER_AGENT,
+        probes=() if feed is None or feeds is None else feeds.probes(mirror, feed, _selection(mirror)),
     )
 
 
@@ -169,14 +184,25 @@ def _client(settings: Settings, wire: Sender) -> KodoClient:
     )
 
 
-def _mirror(mirror: MirrorSettings, settings: Settings, journal: Journal, kodo: KodoClient) -> Mirror:
+@dataclass(frozen=True, slots=True)
+class _Shared:
+    """What all mirrors have in common."""
+
+    settings: Settings
+    journal: Journal
+    kodo: KodoClient
+    wire: Sender
+    feeds: Feeds
+
+
+def _mirror(mirror: MirrorSettings, shared: _Shared) -> Mirror:
+    journal, kodo, source = shared.journal, shared.kodo, _source(mirror, shared.feeds)
     rules = IntakeRules(
         on_removed=OnRemoved(mirror.on_removed),
         new_keys=_NEW_KEYS[mirror.first_run],
         thorough=mirror.first_run == "verify",
     )
-    source = _source(mirror)
-    target = _target(mirror, settings, rules)
+    target = _target(mirror, shared.settings, rules)
     gate = _gate(mirror)
     dispatcher = Dispatcher(
         target=target,
@@ -187,6 +213,7 @@ def _mirror(mirror: MirrorSettings, settings: Settings, journal: Journal, kodo: 
         now=now,
         chance=random.random,
         verifier=_verifier(mirror, kodo, source),
+        confirmation=_confirmation(mirror, shared.wire),
         removed=lambda: guard.notice(),  # noqa: PLW0108 - each of the two needs the other
     )
     guard = RemovalGuard(
@@ -250,14 +277,38 @@ _NEW_KEYS = {
 }
 
 
-def _verifier(mirror: MirrorSettings, kodo: KodoClient, source: DirectorySource) -> Verifier | None:
+def _verifier(mirror: MirrorSettings, kodo: KodoClient, source: Source) -> Verifier | None:
     if mirror.verify == "off":
         return None
     return Verifier(mirror=mirror.name, bucket=mirror.bucket, kodo=kodo, hash_of=source.hash_of, now=now)
 
 
-def _source(mirror: MirrorSettings) -> DirectorySource:
-    source = mirror.source
+def _confirmation(mirror: MirrorSettings, wire: Sender) -> Confirmation | None:
+    feed = mirror.feed
+    if feed is None or not feed.confirm_origin or mirror.origin_url is None:
+        return None
+    return Confirmation(
+        mirror=mirror.name,
+        origin=mirror.origin_url,
+        most=feed.confirm_most,
+        wire=wire,
+        user_agent=USER_AGENT,
+        now=now,
+    )
+
+
+def _source(mirror: MirrorSettings, feeds: Feeds) -> Source:
+    selection = _selection(mirror)
+    directory = None if mirror.directory is None else _directory(mirror, mirror.directory, selection)
+    feed = None if mirror.feed is None else feeds.source(mirror, mirror.feed, selection)
+    if directory is not None and feed is not None:
+        return HintedDirectory(mirror.name, directory, feed)
+    found = directory or feed
+    assert found is not None
+    return found
+
+
+def _directory(mirror: MirrorSettings, source: DirectorySection, selection: Selection) -> DirectorySource:
     return DirectorySource(
         DirectorySettings(
             root=source.path,
@@ -270,7 +321,7 @@ def _source(mirror: MirrorSettings) -> DirectorySource:
             rescan_limited_every=source.rescan_limited_every,
             follow_symlinks=source.follow_symlinks,
         ),
-        _selection(mirror),
+        selection,
         now,
         etag_of,
     )
@@ -301,4 +352,5 @@ def _target(mirror: MirrorSettings, settings: Settings, rules: IntakeRules) -> T
         concurrency=mirror.pace.concurrency,
         read_timeout=timeouts.read,
         async_above=_async_above(mirror),
+        sees_origin=mirror.directory is not None,
     )

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
 from mirrord.decisions import findings
+from mirrord.decisions.feed_findings import Posted, Told
 from mirrord.decisions.findings import Finding, Level, Sample, Served, Subject, Wanted
 from mirrord.decisions.keymap import Selection
 from mirrord.decisions.statuses import CLOCK_ADVICE
@@ -107,8 +108,26 @@ class Origin:
         return self.answer(request)
 
 
+@dataclass
+class FakeProbe:
+    """Implements mirrord.preflight.Probe; None: it never answers."""
+
+    told: Told | Posted | None
+    subject: Subject = Subject.FEED
+
+    async def ask(self) -> Told | Posted:
+        if self.told is None:
+            await asyncio.Event().wait()
+        assert self.told is not None
+        return self.told
+
+
 def examined(
-    kodo: Kodo, wanted: Wanted = WANTED, tried: Sample | None = None, call_most_s: float = 20
+    kodo: Kodo,
+    wanted: Wanted = WANTED,
+    tried: Sample | None = None,
+    call_most_s: float = 20,
+    probes: Sequence[FakeProbe] = (),
 ) -> dict[Subject, Finding]:
     """The findings, by what they are about."""
 
@@ -116,7 +135,13 @@ def examined(
         wire = Wire(timeouts=TIMEOUTS, connections=2)
         most = timedelta(seconds=call_most_s)
         preflight = Preflight(
-            wanted=wanted, kodo=kodo, wire=wire, sample=lambda: tried, user_agent="mirrord/t", call_most=most
+            wanted=wanted,
+            kodo=kodo,
+            wire=wire,
+            sample=lambda: tried,
+            user_agent="mirrord/t",
+            probes=probes,
+            call_most=most,
         )
         try:
             return await preflight.examine()
@@ -577,6 +602,66 @@ def test_an_origin_is_asked_even_when_kodo_refuses() -> None:
     assert levels(found) == {"region": "ok", "credentials": "error", "origin": "error"}
 
 
+# -- the feed ------------------------------------------------------------------------------------------------
+
+NAMED = Sample(key="a/b c.txt", size_bytes=4, on_disk=False)
+
+
+def test_the_first_key_that_a_feed_or_its_snapshot_names_is_tried() -> None:
+    origin, kodo = Origin(lambda _: web.Response(body=b"hell")), FakeKodo()
+    probes = [FakeProbe(Told()), FakeProbe(Told(entries=1, keys=1, sample=NAMED), Subject.SNAPSHOT)]
+    with running_app(origin.application) as url:
+        found = examined(kodo, replace(WANTED, origin_url=url), probes=probes)
+
+    assert kodo.asked[-1] == "stat a/b c.txt"
+    assert [path for _, path, _ in origin.requests] == ["/a/b%20c.txt"]
+    assert (found[Subject.FEED].level, found[Subject.SNAPSHOT].level, found[Subject.ORIGIN].level) == (OK_, OK_, OK_)
+    assert "the first key is a/b c.txt" in found[Subject.SNAPSHOT].says
+
+
+def test_a_file_of_the_directory_is_rather_tried_than_a_key_of_the_feed() -> None:
+    kodo = FakeKodo()
+
+    found = examined(kodo, tried=FILE, probes=[FakeProbe(Told(sample=Sample(key="z", size_bytes=1, on_disk=False)))])
+
+    assert kodo.asked[-1] == "stat a/b c.txt"
+    assert found[Subject.FEED].level is OK_
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"),
+    [
+        pytest.param(lambda _: web.Response(body=b"hello"), "5 bytes, the feed says 4", id="size"),
+        pytest.param(answering(404), "but the feed names it", id="404"),
+    ],
+)
+def test_what_a_feed_names_and_the_origin_has_not_may_have_changed_since(
+    answer: Callable[[web.Request], web.StreamResponse], says: str
+) -> None:
+    with running_app(Origin(answer).application) as url:
+        probes = [FakeProbe(Told(entries=1, keys=1, sample=NAMED))]
+        found = examined(FakeKodo(), replace(WANTED, origin_url=url, operation=Operation.FETCH), probes=probes)
+
+    assert found[Subject.ORIGIN].level is WARNING
+    assert says in found[Subject.ORIGIN].says
+
+
+def test_without_a_key_the_origin_is_not_asked() -> None:
+    posted = Posted(address="127.0.0.1:9478", path="/hooks/docs", shown=("a token",))
+
+    found = examined(FakeKodo(), probes=[FakeProbe(posted)])
+
+    assert "/hooks/docs with a token" in found[Subject.FEED].says
+    assert found[Subject.ORIGIN].says == "not asked: there is no key to try"
+
+
+def test_a_feed_is_waited_for_but_so_long() -> None:
+    found = examined(FakeKodo(), call_most_s=0.05, probes=[FakeProbe(None)])
+
+    assert found[Subject.FEED].level is ERROR
+    assert found[Subject.FEED].says == "no answer within 0.05 s"
+
+
 # -- the file to try -----------------------------------------------------------------------------------------
 
 
@@ -756,7 +841,7 @@ def test_the_sandbox_finds_nothing_wrong(
         found = examined_at(kodo.url, replace(WANTED, origin_url=origin), scheme=scheme, pinned=pinned)
 
         assert set(levels(found).values()) == {"ok"}, found
-        assert len(found) == len(Subject)
+        assert found.keys() == set(Subject) - {Subject.FEED, Subject.SNAPSHOT}
         assert found[Subject.REGION].says == region
         assert [call["operation"] for call in kodo.calls()] == asked
 

@@ -46,7 +46,7 @@ async def _examined(loaded: "Loaded") -> "list[Finding]":
     from mirrord import log, wiring
 
     settings = loaded.settings
-    log.configure(settings.log.format, "error", [settings.kodo.secret.get_secret_value()])  # findings say the rest
+    log.configure(settings.log.format, "error", settings.secrets)  # findings say the rest
     preflights, kodo = wiring.preflights(settings)
     try:
         return [finding for each in preflights for finding in await each.examine()]

@@ -96,15 +96,14 @@ def _document(
 ) -> dict[str, Any]:
     """As `--json` shows it; times are ISO 8601, UTC. `story` is what people read, the rest what it was made from."""
     from mirrord.cli.status import condition_document, iso, row_document
-    from mirrord.model.fingerprint import parse_file
+    from mirrord.model.fingerprint import size_of
 
-    file = None if row.wanted is None else parse_file(row.wanted)
     pending = row.pending
     return {
         "mirror": row.mirror,
         **row_document(row),
         "wanted": row.wanted,
-        "wanted_size": file.size_bytes if file else None,
+        "wanted_size": size_of(row.wanted),
         "wanted_at": iso(row.wanted_at),
         "why": row.why.value if row.why else None,
         "removed_at": iso(row.removed_at),

@@ -49,13 +49,13 @@ def mirror_named(name: str, loaded: "Loaded") -> "Mirror":
 
 
 def configure_log(loaded: "Loaded", stream: TextIO | None = None) -> None:
-    """Send the log where the settings say, the secret key covered, and say what is doubtful about them."""
+    """Send the log where the settings say, every secret covered, and say what is doubtful about them."""
     import structlog
 
     from mirrord import log
 
     chosen = loaded.settings.log
-    log.configure(chosen.format, chosen.level, [loaded.settings.kodo.secret.get_secret_value()], stream)
+    log.configure(chosen.format, chosen.level, loaded.settings.secrets, stream)
     for warning in loaded.warnings:
         structlog.get_logger().warning("settings.doubted", warning=warning)
 
@@ -64,16 +64,17 @@ def configure_log(loaded: "Loaded", stream: TextIO | None = None) -> None:
 def failures_said() -> Iterator[None]:
     """What ends a command that cannot go on: one line on stderr, exit 1, or 77 when another user could go on."""
     from mirrord.journal.errors import JournalForbidden, JournalUnavailable
+    from mirrord.listening import ListenerUnavailable
     from mirrord.sources.contract import SourceUnavailable
 
     failures: list[BaseException] = []
     try:
         yield
-    except* (JournalUnavailable, SourceUnavailable) as group:
+    except* (JournalUnavailable, ListenerUnavailable, SourceUnavailable) as group:
         failures.extend(_leaves(group))  # what is raised in here would come out as a group again
     if failures:
-        for failure in failures:
-            typer.echo(f"mirrord: {failure}", err=True)
+        for sentence in dict.fromkeys(map(str, failures)):  # who runs it and who waits for it tell the same
+            typer.echo(f"mirrord: {sentence}", err=True)
         forbidden = any(isinstance(failure, JournalForbidden) for failure in failures)
         raise typer.Exit(EXIT_NOT_PERMITTED if forbidden else EXIT_NOT_FRESH)
 

@@ -1,5 +1,6 @@
 """`mirrord status`: where each mirror stands, from the journal."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +12,16 @@ from mirrord.cli.stories import UNSERVED, say
 if TYPE_CHECKING:
     from mirrord.journal.report import MirrorReport
     from mirrord.model.condition import Condition
+    from mirrord.model.cursor import Cursor
     from mirrord.model.row import ObjectRow
+    from mirrord.settings import Mirror
 
 
 def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     """Keys by state, the oldest stale one, complete as of when, what keeps a mirror from calling.
 
     --json: {"service": whether one works with this journal (null: this user may not know), "mirrors": […]}.
+    A mirror's "sources": how far its feed was read, and how old its newest event is (lag_s).
     Exit 0: complete and fresh; 1: something is not.
     """
     from mirrord.journal.report import is_served, report
@@ -26,6 +30,7 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
     url = loaded.settings.journal.url
     with failures_said():
         reports, served = report(url, [mirror.name for mirror in loaded.settings.mirror]), is_served(url)
+    reports = [_with_its_feed(each, mirror) for each, mirror in zip(reports, loaded.settings.mirror, strict=True)]
     if as_json:
         import orjson
 
@@ -36,6 +41,14 @@ def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
         if served is False:
             typer.echo(UNSERVED)
     raise typer.Exit(0 if all(each.complete for each in reports) else EXIT_NOT_FRESH)
+
+
+def _with_its_feed(report: "MirrorReport", mirror: "Mirror") -> "MirrorReport":
+    """Without the feeds that the mirror followed earlier: their places stay in the journal."""
+    from mirrord.model.cursor import FEED
+
+    now = FEED + mirror.feed.identity if mirror.feed else None
+    return replace(report, sources=tuple(each for each in report.sources if each.source == now))
 
 
 def as_document(report: "MirrorReport") -> dict[str, Any]:
@@ -50,6 +63,17 @@ def as_document(report: "MirrorReport") -> dict[str, Any]:
         "lost_since": iso(report.coverage.lost_since),
         "lost_reason": report.coverage.lost_reason,
         "conditions": [condition_document(each) for each in report.conditions],
+        "sources": [source_document(each, datetime.now(UTC)) for each in report.sources],
+    }
+
+
+def source_document(cursor: "Cursor", now: datetime) -> dict[str, Any]:
+    """How far a feed has been read, as `--json` shows it; `lag_s` null: none of its events had a time."""
+    return {
+        "source": cursor.source,
+        "read_at": iso(cursor.moved_at),
+        "newest_event_at": iso(cursor.event_at),
+        "lag_s": None if cursor.event_at is None else round((now - cursor.event_at).total_seconds(), 3),
     }
 
 
@@ -113,7 +137,12 @@ def _print_table(reports: "list[MirrorReport]") -> None:
     if any(each.keys[State.HELD] for each in reports):
         typer.echo("held: removals that wait, see `mirrord parked`")
     for each in reports:
+        if each.coverage.lost_since is not None:
+            say(f"{each.mirror}: not complete: {each.coverage.lost_reason}")
         say_conditions(each, now)
+        for cursor in each.sources:
+            newest = "" if cursor.event_at is None else f", newest event {_age(cursor.event_at, now)} ago"
+            say(f"{each.mirror}: {cursor.source}: read {_age(cursor.moved_at, now)} ago{newest}")
 
 
 def say_conditions(report: "MirrorReport", now: datetime) -> None:
@@ -127,8 +156,8 @@ def say_conditions(report: "MirrorReport", now: datetime) -> None:
 def _complete(report: "MirrorReport") -> str:
     as_of = report.coverage.complete_as_of
     if report.coverage.lost_since is not None:
-        return f"not since {report.coverage.lost_since:%Y-%m-%d %H:%M:%S}Z: {report.coverage.lost_reason}"
-    return f"as of {as_of:%m-%d %H:%M:%S}Z" if as_of else "no scan yet"
+        return f"not since {report.coverage.lost_since:%m-%d %H:%M:%S}Z"
+    return f"as of {as_of:%m-%d %H:%M:%S}Z" if as_of else "not yet"
 
 
 def _age(since: datetime | None, now: datetime) -> str:

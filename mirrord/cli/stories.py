@@ -184,8 +184,10 @@ def nearest(key: str, among: Iterable[str], most: int = 3) -> list[str]:
 
 
 def key_of_path(path: str, mirror: "Mirror") -> str | None:
-    """The key of a file below the source's path; None: it is no such path."""
-    named, root = Path(os.path.normpath(path)), Path(os.path.normpath(mirror.source.path))
+    """The key of a file below the directory's path; None: it is no such path, or there is no directory."""
+    if mirror.directory is None:
+        return None
+    named, root = Path(os.path.normpath(path)), Path(os.path.normpath(mirror.directory.path))
     if not named.is_absolute() or named == root or not named.is_relative_to(root):
         return None
     return mirror.key_prefix + named.relative_to(root).as_posix()
@@ -203,4 +205,4 @@ def why_unknown(key: str, mirror: "Mirror") -> str:
     exclude = DEFAULT_EXCLUDE if mirror.exclude is None else mirror.exclude
     if not Selection(mirror.include, exclude).takes(path):
         return "the mirror's include and exclude patterns leave it out"
-    return "no scan has seen it"
+    return "no scan has seen it" if mirror.directory else "the feed has not named it"

@@ -10,8 +10,8 @@ from mirrord.decisions import verification
 from mirrord.decisions.statuses import KEY_ADVICE, SUPPORT_ADVICE, meaning_of
 from mirrord.model.attempt import Operation, Outcome
 from mirrord.model.condition import Condition
-from mirrord.model.coverage import Coverage
-from mirrord.model.fingerprint import Fingerprint, parse_file
+from mirrord.model.coverage import UNKNOWN, Coverage
+from mirrord.model.fingerprint import Fingerprint, TokenVersion, parse_file, parse_token
 from mirrord.model.pending import Pending
 from mirrord.model.row import ObjectRow, State, Why
 
@@ -248,14 +248,26 @@ def _at_the_origin(row: ObjectRow, now: datetime) -> Iterator[str]:
 
 
 def _version(version: Fingerprint) -> str:
-    file = parse_file(version)
-    if file is None:
-        return f"Version {version[1:]!r}"
+    file, named = parse_file(version), parse_token(version)
+    if named is not None:
+        return ", ".join(_named(named))
+    assert file is not None
     try:
         modified = f"{_EPOCH + timedelta(microseconds=file.modified_ns // 1000):%Y-%m-%d %H:%M:%S}Z"
     except OverflowError:  # a file system may say any number
         modified = f"{file.modified_ns} ns after 1970"
     return f"{counted(file.size_bytes, 'byte')}, modified {modified}"
+
+
+def _named(version: TokenVersion) -> Iterator[str]:
+    """What a feed says of a version."""
+    yield f"Version {version.token!r}"
+    if version.size_bytes is not None:
+        yield counted(version.size_bytes, "byte")
+    if version.modified is not None:
+        yield f"modified {version.modified:%Y-%m-%d %H:%M:%S}Z"
+    if version.etag is not None and version.etag != version.token:
+        yield f"ETag {plain(version.etag)}"
 
 
 def _in_the_bucket(row: ObjectRow) -> str:
@@ -377,6 +389,8 @@ def _due(row: ObjectRow, now: datetime, *, served: bool | None) -> str:
 def _doubts(coverage: Coverage, now: datetime) -> Iterator[str]:
     if coverage.lost_since is not None:
         reason = f" ({plain(coverage.lost_reason)})" if coverage.lost_reason else ""
-        yield f"Changes since {_when(coverage.lost_since, now)} may have been missed{reason}; the next scan finds them."
+        unknown = (coverage.lost_reason or "").startswith(UNKNOWN)
+        then = "" if unknown else "; the next look finds them"
+        yield f"Changes since {_when(coverage.lost_since, now)} may have been missed{reason}{then}."
     elif coverage.complete_as_of is None:
-        yield "No scan of the origin is complete yet: it may have another version than this."
+        yield "The origin has not been seen whole yet: it may have another version than this."

@@ -39,6 +39,8 @@ class Subject(StrEnum):
     CLOCK = "clock"
     SOURCE = "mirror source"
     STAT = "stat"
+    FEED = "feed"
+    SNAPSHOT = "snapshot"
     ORIGIN = "origin"
 
 
@@ -94,11 +96,13 @@ class BucketInfo(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One file of the origin's tree, by the key that it is mirrored under."""
+    """One file of the origin, by the key that it is mirrored under."""
 
     key: str
     size_bytes: int | None
-    """None: it changes too often to say."""
+    """None: it changes too often to say, or nobody said."""
+    on_disk: bool = True
+    """Whether it was seen there; else a feed names it, and may have more to say of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +222,7 @@ def about_source(wanted: Wanted, info: Reply, known: BucketInfo | None) -> Findi
         advices.insert(0, f"correct whichever is wrong: the source {_CONSOLE}, or origin_url")
     if doubts:
         return wanted.find(Subject.SOURCE, Level.WARNING, "; ".join(doubts), "; ".join(advices), told_by=info)
-    host = f", as {_short(known.host)}" if known.host else ""
+    host = f", as {short(known.host)}" if known.host else ""
     return wanted.find(Subject.SOURCE, Level.OK, f"{sources}{host}", told_by=info)
 
 
@@ -268,7 +272,7 @@ def _advice(reply: Reply) -> str:
 def about_origin(wanted: Wanted, sample: Sample, base: str, served: Served) -> Finding:
     """`base` is the origin_url, or the bucket's mirror source, which this machine need not be able to reach."""
     worst = Level.WARNING if wanted.origin_url is None else Level.ERROR
-    key, site = _short(sample.key), shown(base)
+    key, site = short(sample.key), shown(base)
     match served.status:
         case None:
             level = Level.WARNING if wanted.operation is Operation.PREFETCH else Level.ERROR
@@ -278,8 +282,12 @@ def about_origin(wanted: Wanted, sample: Sample, base: str, served: Served) -> F
             level, says, advice = Level.OK, f"{site} serves {key}", ""
         case 200 | 206:
             level = Level.WARNING
-            says = f"{site} serves {key} with {served.size_bytes} bytes, the file has {sample.size_bytes}"
+            who = "the file has" if sample.on_disk else "the feed says"
+            says = f"{site} serves {key} with {served.size_bytes} bytes, {who} {sample.size_bytes}"
             advice = "see whether a cache in front of it keeps old files: Kodo would store what is served"
+        case 404 | 410 if not sample.on_disk:
+            level, says = Level.WARNING, f"{site} has no {key} ({served.status}), but the feed names it"
+            advice = "if it was removed since, all is well; else see that origin_url, key_from and key_prefix suit it"
         case 404 | 410:
             level, says = worst, f"{site} has no {key} ({served.status}), but the file is here"
             advice = "see that the site's root is the source's path, and that key_prefix suits it"
@@ -301,6 +309,11 @@ def no_file(wanted: Wanted) -> Finding:
     return wanted.find(Subject.ORIGIN, Level.OK, "not asked: there is no file to try")
 
 
+def no_key(wanted: Wanted) -> Finding:
+    """The feed has named none, so the origin cannot be asked for anything."""
+    return wanted.find(Subject.ORIGIN, Level.OK, "not asked: there is no key to try")
+
+
 def origin_base(wanted: Wanted, known: BucketInfo | None) -> str | None:
     """Where the origin has its files: as the settings say, else as the bucket does; None: nobody says."""
     if wanted.origin_url is not None:
@@ -314,9 +327,9 @@ def shown(url: str) -> str:
     bare = re.split(r"[?#]", url, maxsplit=1)[0]
     parts = _parts(bare)
     if parts is None:
-        return ascii(_short(bare.rpartition("@")[2]))
+        return ascii(short(bare.rpartition("@")[2]))
     scheme, host, port, path = parts
-    return _short(f"{scheme}://{host}{'' if port == _PORTS[scheme] else f':{port}'}{path}")
+    return short(f"{scheme}://{host}{'' if port == _PORTS[scheme] else f':{port}'}{path}")
 
 
 def _doubt(source: str) -> str | None:
@@ -360,12 +373,13 @@ def _why(reply: Reply) -> str:
 
 def _stored(sample: Sample, reply: Reply) -> str:
     if reply.status == 612:
-        return f"{_short(sample.key)} is not in the bucket yet"
+        return f"{short(sample.key)} is not in the bucket yet"
     size = "" if reply.size_bytes is None else f", {reply.size_bytes} bytes"
-    return f"{_short(sample.key)} is in the bucket{size}"
+    return f"{short(sample.key)} is in the bucket{size}"
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
+    """For a line of a table."""
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 

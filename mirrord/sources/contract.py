@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from mirrord.model.change import Change, Recorded, Rejection
+from mirrord.model.cursor import Cursor
 from mirrord.model.fingerprint import Fingerprint
 
 HashOf = Callable[[Sequence[str]], Coroutine[Any, Any, dict[str, tuple[Fingerprint, str]]]]
@@ -18,8 +19,14 @@ class SourceUnavailable(Exception):
 class Receiver(Protocol):
     """Where a source puts what it finds."""
 
-    async def take(self, changes: Sequence[Change]) -> Recorded:
-        """Record the changes; on return they survive a crash."""
+    async def take(self, changes: Sequence[Change], cursor: Cursor | None = None, *, news: bool = False) -> Recorded:
+        """Record the changes and, with them, how far their source has been read; on return they survive a crash.
+
+        `news`: they have just happened, so that the bucket cannot hold them yet, whatever it is taken to hold.
+        """
+
+    async def cursor(self, source: str) -> Cursor | None:
+        """How far `source` has been read, as last recorded; None: it has not been begun."""
 
     def reject(self, rejection: Rejection) -> None:
         """Say that a name can never be a key."""
@@ -47,6 +54,9 @@ class Receiver(Protocol):
 class Source(Protocol):
     """Where one mirror's changes come from."""
 
+    sees_origin: bool
+    """Whether `observe` can tell of a key; a feed cannot, and what it said last is believed."""
+
     async def follow(self, receiver: Receiver) -> None:
         """Hand on changes until cancelled, healing by itself what can be healed."""
 
@@ -59,5 +69,5 @@ class Source(Protocol):
     async def hash_of(self, keys: Sequence[str]) -> dict[str, tuple[Fingerprint, str]]:
         """The version of each key and the qetag of its content; without the keys of which both could not be had."""
 
-    def close(self) -> None:
-        """End its threads. Blocks."""
+    async def close(self) -> None:
+        """End its threads, and let go of what it may share with other mirrors' sources."""

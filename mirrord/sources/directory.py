@@ -66,6 +66,8 @@ class _Looked:
 class DirectorySource:
     """Implements Source. One thread scans, one looks at single files, two hash: none waits for another."""
 
+    sees_origin = True
+
     def __init__(
         self,
         settings: DirectorySettings,
@@ -109,7 +111,7 @@ class DirectorySource:
         paths = {path: key for key in keys if (path := self._path_of(key)) is not None}
         return {paths[path]: hashed for path, hashed in (await self._hashing.hash_of(list(paths))).items()}
 
-    def close(self) -> None:
+    async def close(self) -> None:
         self._hashing.close()
         self._looking.shutdown()
         self._scanning.shutdown()

@@ -71,6 +71,48 @@ def test_the_document_has_the_findings_and_nothing_else_is_printed(config: Path)
     assert ended.stderr == ""
 
 
+FEEDS = """
+[kodo]
+access_key = "ak"
+secret_key = "the-secret"
+hosts = { uc = "http://127.0.0.1:9", io = "http://127.0.0.1:9", rs = "http://127.0.0.1:9", rsf = "http://127.0.0.1:9" }
+[[mirror]]
+name = "pages"
+bucket = "pages"
+origin_url = "http://127.0.0.1:9"
+[mirror.source]
+kind = "feed"
+format = "sitemap"
+url = "http://127.0.0.1:9/sitemap.xml?key=not-to-be-shown"
+[[mirror]]
+name = "uploads"
+bucket = "uploads"
+[mirror.source]
+kind = "feed"
+format = "webhook"
+listen = "127.0.0.1:9479"
+token = "not-to-be-shown"
+hmac_secret = "not-to-be-shown"
+"""
+
+
+def test_a_feed_is_asked_online_alone_and_one_that_is_posted_is_told_where_to(config: Path) -> None:
+    config.write_text(FEEDS, "utf-8")
+
+    offline, online = check(config), check(config, "--online", "--json")
+
+    feeds = {each["mirror"]: each for each in json.loads(online.stdout)["findings"] if each["subject"] == "feed"}
+    assert (offline.returncode, offline.stderr) == (0, "")
+    assert feeds["pages"]["level"] == "error"
+    assert feeds["pages"]["says"] == "no connection to 127.0.0.1:9: connection refused"
+    assert feeds["uploads"]["level"] == "ok"
+    assert feeds["uploads"]["says"] == (
+        "is to be posted to http://127.0.0.1:9479/hooks/uploads "
+        "with `Authorization: Bearer …` and the HMAC-SHA256 in X-Hub-Signature-256"
+    )
+    assert "not-to-be-shown" not in online.stdout + online.stderr
+
+
 def test_offline_the_same_settings_are_right(config: Path) -> None:
     ended = check(config, "--json")
 

@@ -115,13 +115,17 @@ def test_every_reason_has_its_words(why: Why) -> None:
     [
         (replace(STALE, wanted=of_token("rev\x1b-7")), r"Version 'rev\x1b-7'."),
         (
+            replace(STALE, wanted=of_token("7", size_bytes=1, etag="ab", modified=ago(0))),
+            "Version '7', 1 byte, modified 2026-11-20 12:02:30Z, ETag ab.",
+        ),
+        (
             replace(STALE, wanted=of_file(1, -(10**22), 1, 2)),
             "1 byte, modified -10000000000000000000000 ns after 1970.",
         ),
         (replace(STALE, wanted=None, removed_at=ago(7)), "Nothing: found gone 12:02:23Z, 7 s ago."),
         (replace(STALE, wanted=None), "Nothing."),
     ],
-    ids=["a token", "a time that there is not", "gone", "gone, nobody knows when"],
+    ids=["a token", "a token with facts", "a time that there is not", "gone", "gone, nobody knows when"],
 )
 def test_the_origins_version_in_words(row: ObjectRow, says: str) -> None:
     assert passage("What the origin has", story(row)).startswith(says)
@@ -474,13 +478,17 @@ def test_of_a_service_that_is_gone_a_condition_promises_nothing(until: datetime 
 @pytest.mark.parametrize(
     ("coverage", "says"),
     [
-        (Coverage(), "No scan of the origin is complete yet: it may have another version than this."),
+        (Coverage(), "The origin has not been seen whole yet: it may have another version than this."),
         (
             replace(WHOLE, lost_since=ago(86400 * 3), lost_reason="over\nflow"),
-            r"Changes since 2026-11-17 12:02:30Z, 3 d ago may have been missed (over\nflow); the next scan finds them.",
+            r"Changes since 2026-11-17 12:02:30Z, 3 d ago may have been missed (over\nflow); the next look finds them.",
+        ),
+        (
+            replace(WHOLE, lost_since=ago(7), lost_reason="completeness is unknown: no snapshot"),
+            "Changes since 12:02:23Z, 7 s ago may have been missed (completeness is unknown: no snapshot).",
         ),
     ],
-    ids=["no scan", "lost"],
+    ids=["no scan", "lost", "unknown"],
 )
 def test_a_mirror_that_may_have_missed_something_says_so(coverage: Coverage, says: str) -> None:
     assert passage("What may be missing", story(STALE, coverage=coverage)) == says

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 
 from mirrord.model.change import Change, Recorded, Rejection
+from mirrord.model.cursor import Cursor
 from mirrord.model.fingerprint import Fingerprint
 
 
@@ -18,6 +19,7 @@ class FakeReceiver:
         self.rejected: list[Rejection] = []
         self.losses: list[str] = []
         self.completed: list[datetime] = []
+        self.cursors: dict[str, Cursor] = {}
         self.listens = False
         self._news = asyncio.Condition()
 
@@ -25,10 +27,15 @@ class FakeReceiver:
         async with asyncio.timeout(20), self._news:
             await self._news.wait_for(condition)
 
-    async def take(self, changes: Sequence[Change]) -> Recorded:
+    async def cursor(self, source: str) -> Cursor | None:
+        return self.cursors.get(source)
+
+    async def take(self, changes: Sequence[Change], cursor: Cursor | None = None, *, news: bool = False) -> Recorded:
         new = sum(change.key not in self.versions for change in changes)
         removed = sum(change.version is None for change in changes)
         self.taken += changes
+        if cursor is not None:
+            self.cursors[cursor.source] = cursor
         self.versions |= {change.key: change.version for change in changes}
         await self._tell()
         return Recorded(new=new, changed=len(changes) - new - removed, removed=removed, stale=len(changes))

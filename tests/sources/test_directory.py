@@ -56,7 +56,7 @@ def run(source: DirectorySource, work: Callable[[], Awaitable[None]]) -> None:
     try:
         asyncio.run(worked())
     finally:
-        source.close()
+        asyncio.run(source.close())
 
 
 @asynccontextmanager
