@@ -217,6 +217,8 @@ class Place:
             "source": {"kind": "directory", "path": str(self.www), "settle": "50ms"},
             "retry": {"first_delay": "10ms"},
         }
+        if "kind" in given.get("source", ()):
+            del mirror["source"]  # a source of another kind, whole
         for name, value in given.items():
             mirror[name] = mirror.get(name, {}) | value if isinstance(value, Mapping) else value
         return mirror
