@@ -1,8 +1,8 @@
 # Two commands do everything: `make demo` and `make test`. Both make their own .venv first.
 PYTHON ?= python3
 VENV := .venv
-# most tests wait for a process: two cores keep four of them busy
-WORKERS ?= 4
+# most tests wait for a process: two cores keep six of them busy
+WORKERS ?= 6
 STAMP := $(VENV)/.installed
 
 .PHONY: demo test bench lint clean

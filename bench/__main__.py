@@ -7,17 +7,26 @@ import argparse
 import signal
 import sys
 
-from bench import calls, latency, million, scan, throttle
+from bench import calls, feeds, latency, million, scan, throttle
 from bench.process import BenchFailed, Skipped
 from bench.report import RESULTS, machine
 
-BENCHMARKS = {"calls": calls, "latency": latency, "scan": scan, "million": million, "throttle": throttle}
+BENCHMARKS = {
+    "calls": calls,
+    "latency": latency,
+    "scan": scan,
+    "million": million,
+    "throttle": throttle,
+    "feeds": feeds,
+}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure mirrord beside what else there is.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(BENCHMARKS)}; all without one")
-    parser.add_argument("--profile", action="store_true", help="instead, show where calls' or scan's time goes")
+    parser.add_argument(
+        "--profile", action="store_true", help="instead, show where the time of calls, scan or feeds goes"
+    )
     chosen = parser.parse_args()
     names = chosen.names or list(BENCHMARKS)
     if unknown := set(names) - set(BENCHMARKS):
@@ -51,6 +60,8 @@ def _profile(name: str) -> None:
     match name:
         case "calls":
             calls.profile()
+        case "feeds":
+            feeds.profile()
         case "scan":
             scan.profile()
         case _:
