@@ -57,11 +57,10 @@ def test_a_server_that_hangs_up_at_once_is_left_alone_longer_and_longer() -> Non
         async with serving(hung_up) as feed:
             async with following(source(shared(jsonl(feed))), receiver):
                 await feed.until_asked(12)  # twice each time: the first may have been for a connection that was kept
-                pauses = apart(feed)[1:11:2]
+                lasted = feed.asked[-1].at - feed.asked[0].at
                 feed.speak = lines(entry(1, "a"))
                 await receiver.until(lambda: bool(receiver.completed))
-            assert pauses == sorted(pauses)
-            assert sum(pauses) >= 0.01 * (1 + 2 + 4 + 8 + 16)
+            assert lasted >= 0.01 * (1 + 2 + 4 + 8 + 16)
 
     said = run(work)
 
@@ -214,6 +213,26 @@ def test_a_feed_that_is_stuck_is_one_line_and_one_more_when_it_gets_on() -> None
     assert "does not get any further" in receiver.losses[0]
 
 
+def test_a_feed_that_gets_on_a_little_is_stuck_until_it_was_caught_up() -> None:
+    receiver = FakeReceiver()
+
+    async def work() -> None:
+        async with serving(rows((5, "a"), (5, "b"), pending=9)) as feed:
+            async with following(source(shared(couchdb(feed))), receiver):
+                await feed.until_asked(4)
+                feed.speak = rows((6, "c"), (6, "d"), pending=9)
+                await feed.until_asked(8)
+                feed.speak = rows((8, "c"), pending=0)
+                await receiver.until(lambda: bool(receiver.completed))
+
+    said = run(work)
+
+    assert [line["event"] for line in events(said, "feed.stuck", "feed.failed", "feed.recovered")] == [
+        "feed.stuck",
+        "feed.recovered",
+    ]
+
+
 def test_a_wider_page_gets_past_many_changes_of_one_time() -> None:
     """As cnpmjs.org has them, whose sequence is the time in milliseconds."""
     receiver = FakeReceiver()
@@ -350,7 +369,7 @@ def test_a_stream_that_is_broken_off_is_gone_on_with_and_no_failure() -> None:
 def test_a_stream_that_is_broken_off_at_once_is_a_failure() -> None:
     async def broken(request: Request) -> None:
         await request.begin_chunks(STREAM)
-        await request.say(b"x")
+        await request.say(b"20\r\ndata:")
 
     async def work() -> None:
         async with serving(broken) as feed:
@@ -381,6 +400,8 @@ def test_a_greeting_is_not_taken_for_the_end_of_what_is_to_be_told() -> None:
     async def greeting(request: Request) -> None:
         await request.begin(STREAM)
         await request.say(b": welcome\n\n")
+        for _ in range(100):  # so that it is read by itself
+            await asyncio.sleep(0)
         await request.say(numbered(3))
         await request.stall()
 

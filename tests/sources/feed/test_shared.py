@@ -218,11 +218,30 @@ def test_who_joins_later_is_served_by_itself_until_it_has_caught_up() -> None:
                 await early.until(lambda: 10 in early.told)
                 mirrors.begin("late", late)
                 await late.until(lambda: 10 in late.told)
-                await feed.until(lambda: feed.open == 1)
-                await log.grow()
-                await early.until(lambda: 11 in early.told)
-                await late.until(lambda: 11 in late.told)
-        assert late.told == early.told == list(range(1, 12))
+                for last in (11, 12):
+                    await log.grow()
+                    await early.until(lambda last=last: last in early.told)  # type: ignore[misc]
+                    await late.until(lambda last=last: last in late.told)  # type: ignore[misc]
+                waiting = [request.query["since"] for request in feed.asked if "wait" in request.query]
+        assert waiting.count("11") == 1
+        assert late.told == early.told == list(range(1, 13))
+
+    run(work)
+
+
+def test_who_joins_while_something_is_told_hears_that_too() -> None:
+    async def work() -> None:
+        log, early, late = Log(), Gated(is_open=False), Gated()
+        await log.grow(2)
+        async with serving(log.answer) as feed:
+            async with followed(polling(feed, patience=timedelta(seconds=5))) as mirrors:
+                mirrors.begin("early", early)
+                await early.waits.wait()
+                mirrors.begin("late", late)
+                await late.until(lambda: 2 in late.told)
+                early.gate.set()
+                await early.until(lambda: 2 in early.told)
+        assert [*dict.fromkeys(late.told)] == [1, 2]
 
     run(work)
 
@@ -272,6 +291,41 @@ def test_streams_without_ids_are_not_joined_in_the_middle() -> None:
                 await early.until(lambda: 2 in early.told)
                 await late.until(lambda: 2 in late.told)
         assert early.told == late.told == [1, 2]
+
+    run(work)
+
+
+@pytest.mark.parametrize("who_waits", ["skipping", "telling"])
+def test_who_skips_what_was_before_and_who_wants_it_are_not_served_together(who_waits: str) -> None:
+    """Though both are at the same place for a while."""
+
+    async def work() -> None:
+        log, begun, fresh, waits = Log(), Gated(), Gated(), asyncio.Event()
+        await log.grow(3)
+
+        async def once_held(request: Request) -> None:
+            if request.query.get("since") == "3" and not waits.is_set():
+                waits.set()
+                await request.stall()
+            await log.answer(request)
+
+        async with serving(log.answer) as feed:
+            dialect = jsonl(feed, limit_param="limit", page=3)
+            async with followed(shared(dialect)) as mirrors:
+                mirrors.begin("begun", begun)
+                await begun.until(lambda: 3 in begun.told)
+            await log.grow(3)
+            feed.speak = once_held
+            async with followed(shared(dialect, from_now=True)) as mirrors:
+                order = {"begun": begun, "fresh": fresh}
+                for name in sorted(order, reverse=who_waits == "skipping"):
+                    mirrors.begin(name, order[name])
+                    await waits.wait()
+                if who_waits == "skipping":
+                    await begun.until(lambda: 6 in begun.told)
+                else:
+                    await fresh.until(lambda: bool(fresh.completed))
+        assert fresh.told == []
 
     run(work)
 

@@ -2,14 +2,21 @@
 # ruff: noqa: SIM117 - a feed, and then who follows it
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from mirrord.decisions.staleness import IntakeRules
+from mirrord.journal.store import Journal
 from mirrord.model.change import Change, Recorded
 from mirrord.model.coverage import UNKNOWN
 from mirrord.model.cursor import Cursor
+from mirrord.model.fingerprint import Fingerprint
 from mirrord.sources.feed.completeness import Completeness
 from mirrord.sources.feed.place import place_of
 from tests.fakes.receiver import FakeReceiver
@@ -134,6 +141,28 @@ def test_a_restart_before_now_was_reached_does_not_tell_what_was_before() -> Non
     run(work)
 
     assert receiver.versions == {}
+
+
+def test_a_reset_on_the_way_to_now_is_nothing_to_be_told() -> None:
+    receiver, kept = FakeReceiver(), [entry(number, f"{number}") for number in range(1, 8)]
+    gone = asyncio.Event()
+
+    async def paging(request: Request) -> None:
+        if request.query.get("since") == "4" and not gone.is_set():
+            gone.set()
+            await answering(status=410)(request)
+        else:
+            await keeping(kept)(request)
+
+    async def work() -> None:
+        async with serving(paging) as feed:
+            dialect = jsonl(feed, limit_param="limit", page=2)
+            async with following(source(shared(dialect, from_now=True), from_now=True), receiver):
+                await receiver.until(lambda: bool(receiver.completed))
+
+    run(work)
+
+    assert (receiver.versions, receiver.losses) == ({}, [])
 
 
 def test_from_now_on_of_a_couchdb_is_asked_for_and_kept_as_a_place() -> None:
@@ -289,7 +318,26 @@ def test_what_a_stream_without_a_place_told_during_a_restart_is_unknown() -> Non
     assert "nobody followed" in receiver.losses[0]
 
 
-def test_a_snapshot_is_compared_once_more_when_a_stream_is_connected_and_when_it_misses_something() -> None:
+def test_a_snapshot_is_compared_once_more_when_a_stream_without_a_place_is_connected() -> None:
+    hurried: list[int] = []
+
+    async def work() -> None:
+        async with serving(answering(event("a", "1"), STREAM)) as feed:
+            receiver = FakeReceiver()
+            for _ in range(2):
+                compared = Reconciling()
+                asked = len(feed.asked)
+                async with following(source(shared(sse(feed), waits=True), reconciling=compared), receiver):
+                    await receiver.until(lambda: "a" in receiver.versions)
+                    await feed.until_asked(asked + 3)
+                hurried.append(compared.hurried)
+
+    run(work)
+
+    assert hurried == [1, 0]
+
+
+def test_a_snapshot_is_compared_now_and_then_when_a_stream_misses_something() -> None:
     receiver, clock, compared = FakeReceiver(), Clock(), Reconciling()
 
     async def work() -> None:
@@ -352,3 +400,53 @@ def test_a_look_at_an_endless_stream_says_what_would_help() -> None:
             await looking.close()
 
     run(work)
+
+
+# -- with a real journal ---------------------------------------------------------------------------------------------
+
+
+class Recording(FakeReceiver):
+    """Into a journal, for as long as it is open."""
+
+    def __init__(self, journal: Journal) -> None:
+        super().__init__()
+        self._journal = journal
+
+    async def cursor(self, source: str) -> Cursor | None:
+        return await self._journal.cursor("docs", source)
+
+    async def take(self, changes: Sequence[Change], cursor: Cursor | None = None, *, news: bool = False) -> Recorded:
+        await super().take(changes, None)
+        return await self._journal.record("docs", changes, IntakeRules(), cursor)
+
+    def known(self, below: str) -> Iterator[tuple[str, Fingerprint | None]]:
+        return self._journal.known("docs", below)
+
+
+@settings(max_examples=8, deadline=None)
+@given(st.lists(st.integers(0, 120), max_size=6))
+def test_however_often_it_is_cancelled_the_journal_has_every_key_up_to_its_cursor(turns: list[int]) -> None:
+    kept = [entry(number, f"{number:02}") for number in range(1, 20)]
+
+    async def work() -> None:
+        async with serving(keeping(kept)) as feed:
+            for number in turns:
+                async with following(source(shared(jsonl(feed, limit_param="limit", page=2))), Recording(journal)):
+                    for _ in range(number):
+                        await asyncio.sleep(0)
+                await feed.until(lambda: feed.open == 0)
+                cursor = await journal.cursor("docs", "feed it")
+                at = json.loads(place_of(cursor.text).cursor or "{}").get("seq", 0) if cursor else 0
+                assert [key for key, _ in journal.known("docs", "")][:at] == [f"{n:02}" for n in range(1, at + 1)]
+            receiver = Recording(journal)
+            async with following(source(shared(jsonl(feed, limit_param="limit", page=2))), receiver):
+                await receiver.until(lambda: bool(receiver.completed))
+
+    with TemporaryDirectory() as directory:
+        journal = Journal(f"sqlite:///{directory}/journal.db")
+        journal.open()
+        run(work)
+        keys = [key for key, _ in journal.known("docs", "")]
+        journal.close()
+
+    assert keys == [f"{number:02}" for number in range(1, 20)]
