@@ -137,7 +137,7 @@ def unlistable(tmp_path: Path) -> str:
     """A directory below `tmp_path` that nobody can list by its path, not even root: the path is too long."""
     name = "d" * 200
     descriptor, path = os.open(tmp_path, os.O_RDONLY), ""
-    while len(str(tmp_path)) + len(path) <= 4096:
+    while len(str(tmp_path)) + len(path) < 4096:  # with the NUL at its end PATH_MAX is reached
         os.mkdir(name, dir_fd=descriptor)  # the only way to so long a path
         inner = os.open(name, os.O_RDONLY, dir_fd=descriptor)
         os.close(descriptor)

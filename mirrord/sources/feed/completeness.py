@@ -11,7 +11,7 @@ SAID_EVERY = timedelta(seconds=10)
 
 
 class Completeness:
-    """Complete as of the earlier of what was read and what was compared, as far as each is needed."""
+    """Complete as of what was read last, or compared where nothing is read; once both were, where both are needed."""
 
     def __init__(self, receiver: Receiver, now: Callable[[], datetime], *, follows: bool, compares: bool) -> None:
         """`follows`: there is a feed to be read. `compares`: there is a snapshot to compare with."""

@@ -34,7 +34,6 @@ class CouchDb:
 
     now_cursor: str | None = '"now"'
     beginning_is_whole = True
-    overlaps = False
 
     def __init__(
         self,

@@ -91,8 +91,6 @@ class Dialect(Protocol):
     """The cursor that means "from now on"; None: there is none, it is found by reading to the end."""
     beginning_is_whole: bool
     """Whether reading from the beginning names every key there is, so that a key it does not name is gone."""
-    overlaps: bool
-    """Whether a page may repeat what was read before without that being a fault (cursors that are times)."""
 
     def ask(self, cursor: str | None, *, wait: bool, widen: int = 1) -> Ask:
         """What to GET next. `cursor` None: from the beginning. `wait`: it is known to be caught up.

@@ -24,7 +24,6 @@ class HttpFeeds:
     now_cursor: str | None = None
     beginning_is_whole = False
     """Old events may have been compacted away together with the keys that they removed."""
-    overlaps = False
 
     def __init__(self, url: str, *, mode: Literal["poll", "longpoll"], wait: timedelta, limits: Limits) -> None:
         self._address = urlsplit(url)._replace(fragment="")

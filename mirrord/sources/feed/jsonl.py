@@ -75,7 +75,6 @@ class JsonLines:
         self._overlap = overlap
         self._gapless = gapless
         self._limits = limits
-        self.overlaps = overlap > timedelta(0)
 
     def ask(self, cursor: str | None, *, wait: bool, widen: int = 1) -> Ask:
         mark = mark_of(cursor)
@@ -136,7 +135,7 @@ class JsonLines:
             return None
         if self._gapless and not waits and type(mark.seq) is int:
             return mark.seq - 1  # so that the entry itself comes again, and shows that it is still the same
-        return earlier(mark.seq, self._overlap) if self.overlaps else mark.seq
+        return earlier(mark.seq, self._overlap) if self._overlap else mark.seq
 
 
 def syncthing(url: str, *, wait: timedelta, limits: Limits, folder: str | None = None) -> JsonLines:

@@ -105,7 +105,6 @@ class ChangeList:
 
     now_cursor: str | None = None
     beginning_is_whole = False
-    overlaps = True
 
     def __init__(self, url: str, *, overlap: timedelta, limits: Limits) -> None:
         """`overlap`: how much later than its time a change may come to be listed."""

@@ -55,7 +55,6 @@ class ResourceSync:
 
     now_cursor: str | None = None
     beginning_is_whole = False
-    overlaps = True
 
     def __init__(self, url: str, *, overlap: timedelta, limits: Limits) -> None:
         self._url = url

@@ -1,11 +1,11 @@
 """A change feed as one mirror's origin: what its reader, its hook and its snapshot say, as changes for the intake."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Protocol, assert_never
+from typing import Any, Protocol, assert_never
 
 import structlog
 
@@ -25,6 +25,8 @@ from mirrord.sources.feed.place import Place, place_of
 from mirrord.sources.feed.reconciling import Reconciling
 from mirrord.sources.feed.shared import SharedFeed
 
+log = structlog.get_logger()
+
 COMPARED_EVERY = timedelta(minutes=10)
 """A feed that misses things again and again has its snapshot looked at, besides when it is due, this often."""
 MOVED_EVERY = timedelta(minutes=1)
@@ -32,9 +34,6 @@ MOVED_EVERY = timedelta(minutes=1)
 NO_BEGINNING = 'the feed does not tell what was before; set a `snapshot` to compare with, or `start = "now"`'
 NO_PLACE = "what happened while nobody followed the feed is not told; set a `snapshot` to compare with"
 NO_PROOF = "what is pushed to us tells of changes only; set a `snapshot` to compare with"
-
-
-log = structlog.get_logger()
 
 
 class Pushed(Protocol):
@@ -60,7 +59,7 @@ class FeedSource:
         *,
         now: Callable[[], datetime],
         feed: SharedFeed | None = None,
-        incoming: Callable[[], Awaitable[None]] | None = None,
+        incoming: Callable[[], Coroutine[Any, Any, None]] | None = None,
         reconciling: Reconciling | None = None,
         from_now: bool = False,
         rules: str = "",
@@ -98,15 +97,12 @@ class FeedSource:
                 tasks.create_task(self._feed.follow(self), name=f"feed {self.mirror}")
             if self._incoming is not None:
                 receiver.listening()
-                tasks.create_task(self._until_cancelled(self._incoming), name=f"hook {self.mirror}")
+                tasks.create_task(self._incoming(), name=f"hook {self.mirror}")
             if self._reconciling is not None:
                 comparing = self._reconciling.run(receiver, self._complete)
                 tasks.create_task(comparing, name=f"snapshot {self.mirror}")
             elif self._feed is None:
                 await self._complete.lost(f"{UNKNOWN}: {NO_PROOF}")
-
-    async def _until_cancelled(self, incoming: Callable[[], Awaitable[None]]) -> None:
-        await incoming()
 
     async def push(self, pushed: Pushed) -> None:
         """Take in what somebody told us; on return it survives a crash."""

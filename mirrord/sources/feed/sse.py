@@ -57,7 +57,6 @@ class Sse:
 
     now_cursor: str | None = ""
     beginning_is_whole = False
-    overlaps = False
 
     def __init__(
         self,
