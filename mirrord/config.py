@@ -77,7 +77,8 @@ def load(
     reading = _Reading()
     reading.layers.append(_Layer("command line", "command line", overrides))
     reading.take_environment(environ)
-    reading.take_credential(environ)
+    if need_secret:  # systemd 252 names the folder to an ExecReload, too, and lets it read nothing there
+        reading.take_credential(environ)
     reading.take_file(path)
     if need_secret:
         secret_from = reading.find_secret(path.parent)
@@ -85,7 +86,7 @@ def load(
         secret_from = ""
         reading.layers.insert(0, _Layer("", "", {"kodo": {"secret_key": STAND_IN}}))
     reading.merge()
-    reading.find_feed_secrets(path.parent if need_secret else None)
+    reading.find_other_secrets(path.parent if need_secret else None)
     settings = reading.judge()
     if settings is None or reading.problems:
         raise SettingsError(reading.problems)
@@ -115,7 +116,8 @@ def _unreadable(directory: Path) -> str | None:
             return "which is not a directory"
     except OSError as exc:
         return _why(exc)
-    return None if os.access(directory, os.R_OK | os.X_OK) else "which this user may not read or search"
+    may = os.access(directory, os.R_OK | os.X_OK, effective_ids=True)  # a capability that was given counts, too
+    return None if may else "which this user may not read or search"
 
 
 def _why(exc: Exception) -> str:
@@ -204,6 +206,9 @@ class _Reading:
                     self.blame(str(path), "kodo.secret_key_file", "secret_key as well", "one of the two")
             if any(_holds_secrets(feed) for _, feed in _feeds(values)):
                 secrets.append("secrets of feeds")
+            status = values.get("status")
+            if isinstance(status, dict) and "token" in status:
+                secrets.append("the page's token")
             if secrets and path.stat().st_mode & stat.S_IROTH:
                 self.warnings.append(f"{path}: holds {' and '.join(secrets)} and others can read it; chmod o-r {path}")
             return
@@ -246,20 +251,27 @@ class _Reading:
         for layer in reversed(self.layers):
             self.values = _merged(self.values, layer.values)
 
-    def find_feed_secrets(self, base: Path | None) -> None:
+    def find_other_secrets(self, base: Path | None) -> None:
         """Put what the named files hold where the secrets of feeds stand; stand-ins without a `base`."""
         self.values = copy.deepcopy(self.values)  # what is put there was not typed
         for loc, feed in _feeds(self.values):
             for name in sorted(FEED_SECRETS & SECTIONS[section_named(feed)].model_fields.keys()):
-                path, place = feed.get(f"{name}_file"), (*loc, f"{name}_file")
-                if not isinstance(path, str | Path):
-                    continue
-                if name in feed:
-                    self.problems.append(self.problem(place, f"{name} as well", "one of the two"))
-                    continue
-                secret = self.secret_of(base, path, place, f"feed's {name}") if base is not None else None
-                feed[name] = STAND_IN if secret is None else secret
-                self.secret_files[*loc, name] = str(path if base is None else base / path)
+                self.put_secret(base, loc, feed, name, f"feed's {name}")
+        status = self.values.get("status")
+        if isinstance(status, dict):
+            self.put_secret(base, ("status",), status, "token", "page's token")
+
+    def put_secret(self, base: Path | None, loc: Loc, section: dict[str, Any], name: str, what: str) -> None:
+        """Put what the file of `name` holds where it would stand itself, if there is such a file."""
+        path, place = section.get(f"{name}_file"), (*loc, f"{name}_file")
+        if not isinstance(path, str | Path):
+            return
+        if name in section:
+            self.problems.append(self.problem(place, f"{name} as well", "one of the two"))
+            return
+        secret = self.secret_of(base, path, place, what) if base is not None else None
+        section[name] = STAND_IN if secret is None else secret
+        self.secret_files[*loc, name] = str(path if base is None else base / path)
 
     def judge(self) -> Settings | None:
         known = {problem.key for problem in self.problems}

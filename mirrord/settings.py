@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal
 
@@ -39,6 +40,8 @@ from mirrord.setting_values import (
 A_PATTERN: Final = 'a gitignore-style pattern that can match, such as "*.html", "/drafts/" or "!/drafts/a.html"'
 PATTERNS: Final = 'a list of gitignore-style patterns, such as ["*.html", "/drafts/"]'
 SOURCES: Final = 'a table with kind = "directory", or one with kind = "feed"; or a list with one of each'
+CDN_URLS: Final = 'a list of URLs, such as ["https://cdn.example.com/"]'
+TOKENS: Final = "a word for the page, /metrics and what else needs one: status.token or status.token_file"
 ANY_WAY: Final = (
     "the secret key: kodo.secret_key_file or kodo.secret_key in the file, MIRRORD_KODO__SECRET_KEY in the "
     "environment, or a systemd credential named secret-key"
@@ -126,6 +129,27 @@ class Log(Section):
 
 class Status(Section):
     listen: str = need('host:port or "" for none: "127.0.0.1:9478", "[::1]:9478"', "127.0.0.1:9478", pattern=ADDRESS)
+    token_file: Path | None = need("the path of a file that holds the token alone", None)
+    token: SecretStr | None = need(TOKENS, None)
+
+    @field_validator("token")
+    @classmethod
+    def _there_for_strangers(cls, value: SecretStr | None, others: ValidationInfo) -> SecretStr | None:
+        listen = others.data.get("listen")
+        if value is None and listen and not is_loopback(listen):
+            raise ValueError(f"{TOKENS}: listen = {listen!r} is not loopback, and needs one")
+        if value is not None and not re.fullmatch(r"[!-~]{1,1000}", value.get_secret_value()):
+            raise ValueError(f"{TOKENS}: not empty, ASCII, no blanks or line breaks")
+        return value
+
+
+def is_loopback(listen: str) -> bool:
+    """Whether nobody but this machine can come to this address."""
+    host = listen.rpartition(":")[0].strip("[]")
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:  # a name; any other than this one may be any address
+        return host == "localhost"
 
 
 class DirectorySource(Section):
@@ -190,6 +214,12 @@ class Retry(Section):
         return value
 
 
+class Cdn(Section):
+    """Addresses under which a CDN serves the bucket; none: no CDN is told of anything."""
+
+    urls: tuple[Url, ...] = need(CDN_URLS, ())
+
+
 class Mirror(Section):
     name: str = need("a word of its own: letters, digits, - _ and .", pattern=WORD)
     bucket: str = need("3 to 63 letters, digits, - _ and .", pattern=r"^[A-Za-z0-9._-]{3,63}$")
@@ -210,6 +240,7 @@ class Mirror(Section):
     )
     pace: Pace = Pace()
     retry: Retry = Retry()
+    cdn: Cdn = Cdn()
 
     @field_validator("origin_url")
     @classmethod
@@ -224,6 +255,13 @@ class Mirror(Section):
     def _at_least_one(cls, value: tuple[DirectorySource | FeedSource, ...]) -> tuple[DirectorySource | FeedSource, ...]:
         if not value:
             raise ValueError(SOURCES)
+        return value
+
+    @field_validator("cdn")
+    @classmethod
+    def _of_what_is_verified(cls, value: Cdn, others: ValidationInfo) -> Cdn:
+        if value.urls and others.data.get("verify") == "off":
+            raise ValueError('no mirror.cdn.urls beside verify = "off": a CDN that is told too soon keeps the old copy')
         return value
 
     @property
@@ -263,5 +301,7 @@ class Settings(Section):
         """Whatever must never be shown, for the log to cover."""
         own = self.kodo.secret.get_secret_value()
         feeds = [mirror.feed for mirror in self.mirror if mirror.feed is not None]
-        found = [*([] if own == STAND_IN else [own]), *(secret for feed in feeds for secret in feed.secrets)]
+        token = "" if self.status.token is None else self.status.token.get_secret_value()
+        told = [each for each in (own, token) if each not in {"", STAND_IN}]
+        found = [*told, *(secret for feed in feeds for secret in feed.secrets)]
         return tuple(dict.fromkeys(found))

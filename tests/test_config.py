@@ -23,6 +23,7 @@ from mirrord.feed_settings import BY_FORMAT, Feed
 from mirrord.feed_values import KeyFrom, Limits, Pointers, Snapshot
 from mirrord.setting_values import Section, duration, size
 from mirrord.settings import (
+    Cdn,
     DirectorySource,
     Hosts,
     Journal,
@@ -114,8 +115,9 @@ SECTIONS: dict[str, type[Section]] = {
     "mirror.source": DirectorySource,
     "mirror.pace": Pace,
     "mirror.retry": Retry,
+    "mirror.cdn": Cdn,
 }
-ONLY_EXAMPLES = {"origin_url", "exclude", *Hosts.model_fields}
+ONLY_EXAMPLES = {"origin_url", "exclude", "token", "token_file", *Hosts.model_fields}
 
 
 def settings_and_feeds() -> tuple[str, str]:
@@ -650,9 +652,59 @@ def test_two_mirrors_share_neither_name_nor_target(write: Write, second: str, ke
         assert len(read(path).settings.mirror) == 2
 
 
-@pytest.mark.parametrize("listen", ["", "127.0.0.1:0", "[::1]:9478", "localhost:65535", "0.0.0.0:80"])
+@pytest.mark.parametrize("listen", ["", "127.0.0.1:0", "[::1]:9478", "localhost:65535"])
 def test_an_address_to_listen_on(write: Write, listen: str) -> None:
     assert read(write(KODO + MIRROR + SOURCE), MIRRORD_STATUS__LISTEN=listen).settings.status.listen == listen
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:80", "[::]:9478", "mirrord.example.com:80", "192.0.2.1:9478"])
+def test_where_strangers_can_come_a_token_is_needed(write: Write, listen: str) -> None:
+    path = write(KODO + MIRROR + SOURCE)
+
+    with pytest.raises(SettingsError, match=r"status.token: got nothing; expected a word .* is not loopback"):
+        read(path, MIRRORD_STATUS__LISTEN=listen)
+    loaded = read(path, MIRRORD_STATUS__LISTEN=listen, MIRRORD_STATUS__TOKEN="open-sesame")
+
+    assert loaded.settings.status.listen == listen
+
+
+def test_the_page_s_token_may_be_in_a_file(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("open-sesame\n")
+    (tmp_path / "token").chmod(0o600)
+
+    loaded = read(write(KODO + '[status]\ntoken_file = "token"\n' + MIRROR + SOURCE))
+
+    assert loaded.settings.status.token is not None
+    assert loaded.settings.status.token.get_secret_value() == "open-sesame"
+    assert "open-sesame" in loaded.settings.secrets
+
+
+@pytest.mark.parametrize(
+    ("status", "key", "expected"),
+    [
+        ('token = ""', "status.token", "not empty"),
+        ('token = "a b"', "status.token", "no blanks"),
+        ('token = "a"\ntoken_file = "b"', "status.token_file", "one of the two"),
+        ('token_file = "nowhere"', "status.token_file", "a file that holds the page's token"),
+    ],
+    ids=["empty", "blank", "both", "no file"],
+)
+def test_a_token_that_cannot_be_one(write: Write, status: str, key: str, expected: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(write(KODO + f"[status]\n{status}\n" + MIRROR + SOURCE))
+
+    assert [problem.key for problem in caught.value.problems] == [key]
+    assert expected in str(caught.value)
+
+
+def test_a_cdn_is_told_only_of_what_is_verified(write: Write) -> None:
+    cdn = '[mirror.cdn]\nurls = ["https://cdn.example.com/"]\n'
+
+    loaded = read(write(KODO + MIRROR + SOURCE + cdn))
+    with pytest.raises(SettingsError, match='beside verify = "off"'):
+        read(write(KODO + MIRROR + 'verify = "off"\n' + SOURCE + cdn))
+
+    assert loaded.settings.mirror[0].cdn.urls == ("https://cdn.example.com",)
 
 
 def test_urls_lose_their_trailing_slash(write: Write) -> None:

@@ -1,4 +1,4 @@
-"""Condition: what keeps a whole mirror from asking Kodo now."""
+"""Condition: what keeps a whole mirror from asking Kodo now, or its CDN from being told."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ class Condition:
     name: str
     """"held": Kodo refuses the account or the bucket. "origin", "kodo": the breaker of that is open. "throttled":
     Kodo said for how long to wait. "paced": calls go on, no faster than Kodo takes them. "listing": the first
-    run waits for the bucket's listing.
+    run waits for the bucket's listing. "cdn": the CDN fails, or its quota is used up; calls go on.
     """
     since: datetime
     until: datetime | None

@@ -26,7 +26,7 @@ class Root:
             raise SourceUnavailable(f"{path}: {exc.strerror}") from exc
         if not path.is_dir():
             raise SourceUnavailable(f"{path}: is not a directory")
-        if not os.access(path, os.R_OK | os.X_OK):
+        if not os.access(path, os.R_OK | os.X_OK, effective_ids=True):
             raise SourceUnavailable(f"{path}: {os.strerror(errno.EACCES)}")
         return f"{found.st_dev}:{found.st_ino}"
 
