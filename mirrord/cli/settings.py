@@ -1,5 +1,7 @@
 """`-c FILE` to settings and a configured log; what is wrong with either, said in one way."""
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +36,7 @@ def load(path: Path | None, *, need_secret: bool = True) -> "Loaded":
     try:
         return load_settings(path, need_secret=need_secret)
     except SettingsError as exc:
-        typer.echo(str(exc), err=True)
+        _say(str(exc))
         raise typer.Exit(EXIT_SETTINGS) from exc
 
 
@@ -74,9 +76,18 @@ def failures_said() -> Iterator[None]:
         failures.extend(_leaves(group))  # what is raised in here would come out as a group again
     if failures:
         for sentence in dict.fromkeys(map(str, failures)):  # who runs it and who waits for it tell the same
-            typer.echo(f"mirrord: {sentence}", err=True)
+            _say(f"mirrord: {sentence}")
         forbidden = any(isinstance(failure, JournalForbidden) for failure in failures)
         raise typer.Exit(EXIT_NOT_PERMITTED if forbidden else EXIT_NOT_FRESH)
+
+
+def _say(text: str) -> None:
+    """On stderr, whoever reads there or not. The journal has a priority for every line of it, `err` (sd-daemon(3))."""
+    from mirrord.sinks import StreamSink, is_journal
+
+    mark = "<3>" if is_journal(sys.stderr, os.environ) else ""
+    said = "".join(f"{mark}{line}\n" for line in text.split("\n"))
+    StreamSink(sys.stderr).deliver(said.encode("utf-8", "backslashreplace"))
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
