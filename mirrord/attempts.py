@@ -74,8 +74,10 @@ class Ended:
 class Attempts:
     """One mirror's: decides, says, and makes settlements of them."""
 
-    def __init__(self, *, bucket: str, policy: RetryPolicy, chance: Callable[[], float]) -> None:
+    def __init__(self, *, bucket: str, policy: RetryPolicy, chance: Callable[[], float], cdn: bool = False) -> None:
+        """`cdn`: whether one is to be told of what became fresh."""
         self._bucket = bucket
+        self._cdn = cdn
         self._policy = policy
         self._chance = chance
 
@@ -200,6 +202,7 @@ class Attempts:
             outcome=asked.verdict.outcome,
             error=asked.error,
             bucket_hash=asked.reply.hash,
+            purge=self._cdn and _is_certain(end, asked),
         )
         # a version that the origin has no longer cannot be verified any more, and the key is stale again anyway
         return settlement if found != version else self._verified(settlement, end)
@@ -271,6 +274,11 @@ class Attempts:
             log.error("verification.failed", **fields, action=verification.ADVICE)
         else:
             log.warning("verification.failed", **fields)
+
+
+def _is_certain(end: Ended, asked: Asked) -> bool:
+    """Whether the bucket is known to have changed: a CDN that is told too soon fetches the old bytes once more."""
+    return isinstance(end.verification, Verified) or asked.verdict.outcome is Outcome.REMOVED
 
 
 def _to_be_looked_at(end: Ended) -> Pending | None:

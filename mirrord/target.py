@@ -29,3 +29,5 @@ class Target:
     """Bytes above which Kodo is to pull without being waited for; None: never."""
     sees_origin: bool = True
     """Whether the origin can be looked at; else what its feed said last is believed."""
+    tells_cdn: bool = False
+    """Whether a CDN is to be told of what became fresh."""

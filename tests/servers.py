@@ -94,12 +94,21 @@ class Sandbox:
         """Put the server's clock that far ahead of the real one; 0: right again."""
         self._control("POST", "state", {"skew_s": seconds})
 
+    def set_cdn(self, **rules: Any) -> None:
+        """How the CDN answers, with the fields of mirrord.sandbox.cdn.CdnRules; those not given are as at first."""
+        self._control("POST", "state", {"cdn": rules})
+
+    def purged(self) -> list[list[str]]:
+        """The URLs that the CDN was told of, a list for each request that it took."""
+        found: list[list[str]] = self._control("GET", "cdn")["requests"]
+        return found
+
     def change_secret(self, secret_key: str) -> None:
         """From now on the account's secret is another, and tokens of `credentials` are bad ones."""
         self._control("POST", "state", {"secret_key": secret_key})
 
     def state(self) -> dict[str, Any]:
-        """throttle, frozen, skew_s."""
+        """throttle, frozen, skew_s, cdn."""
         return self._control("GET", "state")
 
     def read(self, bucket: str, key: str) -> bytes | None:

@@ -283,3 +283,49 @@ def test_the_last_contradiction_is_an_error_that_says_what_to_do() -> None:
     ]
     assert "action" not in lines[0]
     assert lines[1]["action"]
+
+
+# -- what a CDN is told of -----------------------------------------------------------------------------
+
+
+def removed(reply: Reply) -> Ended:
+    verdict = judge(Operation.DELETE, reply)
+    asked = Asked(
+        Operation.DELETE, reply, verdict, Done() if verdict.fault is None else Retry(timedelta(0)), counts=True
+    )
+    return Ended(Claim(replace(ROW, wanted=None), None, seen=True), NOW, asked)
+
+
+@pytest.mark.parametrize(
+    ("end", "told"),
+    [
+        (succeeded(Verified("Fh")), True),
+        (succeeded(None), False),
+        (succeeded(contradiction()), False),
+        (succeeded(Unverified("599")), False),
+        (removed(OK), True),
+        (removed(failing(612)), True),
+        (removed(failing(599)), False),
+        (Ended(claim(), NOW), False),
+    ],
+    ids=[
+        "verified",
+        "not-verified",
+        "contradicted",
+        "unverified",
+        "removed",
+        "gone-before",
+        "not-removed",
+        "not-asked",
+    ],
+)
+def test_a_cdn_is_told_of_what_is_certainly_in_the_bucket_or_gone(end: Ended, told: bool) -> None:
+    telling = Attempts(bucket="newdocs", policy=POLICY, chance=lambda: 1.0, cdn=True)
+
+    with capture_logs():
+        settlement = telling.settlement(end, end.claim.version)
+        without = attempts().settlement(end, end.claim.version)
+
+    assert settlement.purge is told
+    assert without.purge is False
+    assert replace(settlement, purge=False) == without

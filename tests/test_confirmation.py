@@ -59,7 +59,7 @@ def claim(wanted: Fingerprint | None, key: str = "a/b c.txt") -> Claim:
 
 @asynccontextmanager
 async def confirming(url: str, waited: timedelta = timedelta(0)) -> AsyncIterator[Confirmation]:
-    wire = Wire(timeouts=Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=5)), connections=4)
+    wire = Wire(timeouts=Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=5)))
     try:
         yield Confirmation(
             mirror="docs",

@@ -132,7 +132,7 @@ def examined(
     """The findings, by what they are about."""
 
     async def examine() -> list[Finding]:
-        wire = Wire(timeouts=TIMEOUTS, connections=2)
+        wire = Wire(timeouts=TIMEOUTS)
         most = timedelta(seconds=call_most_s)
         preflight = Preflight(
             wanted=wanted,
@@ -744,7 +744,7 @@ def test_of_a_large_tree_only_the_beginning_is_looked_at(tmp_path: Path) -> None
 def test_doubts_are_logged_as_warnings_and_a_mirror_without_any_once() -> None:
     bad = FakeKodo(info=(replace(failing(631), reqid="its-reqid"), None))
     mirrors = [(replace(WANTED, mirror="docs"), bad), (replace(WANTED, mirror="pages"), FakeKodo())]
-    wire = Wire(timeouts=TIMEOUTS, connections=2)
+    wire = Wire(timeouts=TIMEOUTS)
     preflights = [
         Preflight(wanted=wanted, kodo=kodo, wire=wire, sample=lambda: None, user_agent="t") for wanted, kodo in mirrors
     ]
@@ -764,7 +764,7 @@ def test_it_can_be_cut_short() -> None:
     kodo = FakeKodo(hangs="info")
 
     async def cut() -> None:
-        wire = Wire(timeouts=TIMEOUTS, connections=2)
+        wire = Wire(timeouts=TIMEOUTS)
         preflight = Preflight(wanted=WANTED, kodo=kodo, wire=wire, sample=lambda: None, user_agent="t")
         async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
             warning = tasks.create_task(warn([preflight]), name="preflight")
@@ -797,7 +797,7 @@ def examined_at(
     pinned: Sequence[Host] = (Host.UC,),
 ) -> dict[Subject, Finding]:
     """By the real client."""
-    wire = Wire(timeouts=TIMEOUTS, connections=2)
+    wire = Wire(timeouts=TIMEOUTS)
     hosts = Hosts(
         wire=wire,
         access_key=credentials.access_key,

@@ -70,6 +70,8 @@ class Settlement:
     outcome: Outcome | None = None
     error: str | None = None
     bucket_hash: str | None = None
+    purge: bool = False
+    """Whether a CDN is to be told, if this makes the key fresh."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@ from mirrord.journal.errors import JournalCorrupt, JournalForbidden, JournalFull
 
 BUSY_TIMEOUT = timedelta(seconds=10)
 """How long a write waits for another process, such as `mirrord refresh`, to end its own."""
+WAL_KEPT_BYTES = 16 * 2**20
+"""What the WAL may keep of the disk once nobody needs it: it grows past that while somebody reads for long."""
 
 
 def open_engine(url: str, *, writing: bool, busy_timeout: timedelta = BUSY_TIMEOUT) -> sa.Engine:
@@ -25,16 +27,22 @@ def open_engine(url: str, *, writing: bool, busy_timeout: timedelta = BUSY_TIMEO
     engine = sa.create_engine(url, poolclass=sa.pool.QueuePool if writing else sa.pool.NullPool)
     if engine.dialect.name == "sqlite":
         begin = "BEGIN IMMEDIATE" if writing else "BEGIN"
-        sa.event.listen(engine, "connect", lambda connection, _record: _set_up_sqlite(connection, busy_timeout))
+        sa.event.listen(
+            engine, "connect", lambda connection, _record: _set_up_sqlite(connection, busy_timeout, writing=writing)
+        )
         sa.event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(begin))
     return engine
 
 
-def _set_up_sqlite(connection: sqlite3.Connection, busy_timeout: timedelta) -> None:
+def _set_up_sqlite(connection: sqlite3.Connection, busy_timeout: timedelta, *, writing: bool) -> None:
     connection.isolation_level = None  # the begin event says BEGIN itself
+    connection.execute(f"PRAGMA busy_timeout = {busy_timeout // timedelta(milliseconds=1)}")
+    if writing and connection.execute("PRAGMA page_count").fetchone() == (0,):
+        # before the first page there is: so that room is given back a little at a time, beside a service; costs nothing
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     for pragma in (
-        f"busy_timeout = {busy_timeout // timedelta(milliseconds=1)}",
         "journal_mode = WAL",
+        f"journal_size_limit = {WAL_KEPT_BYTES}",
         "synchronous = NORMAL",  # in WAL a power cut may lose the newest commits, never the file; kill -9 loses none
         "cache_size = -8192",
     ):

@@ -16,8 +16,8 @@ class Orders:
     def __init__(self, dialect: sa.Dialect) -> None:
         make = postgresql.insert if dialect.name == "postgresql" else sqlite.insert
         insert = make(orders)
-        latest = {"at_text": insert.excluded.at_text}
-        names = [column.name for column in orders.c]
+        latest = {"at_text": insert.excluded.at_text, "ownerless_since": sa.null()}
+        names = ["mirror", "key", "at_text"]
         self._write = Prepared(
             insert.on_conflict_do_update(index_elements=["mirror", "key"], set_=latest), dialect, names
         )

@@ -126,8 +126,15 @@ class Try:
 class PatientJournal(Journal):
     """Tries again what may heal, such as a full disk; raises JournalUnavailable for the rest, and past its patience."""
 
-    def __init__(self, url: str, *, now: Callable[[], datetime], busy_timeout: timedelta = BUSY_TIMEOUT) -> None:
-        super().__init__(url, busy_timeout=busy_timeout)
+    def __init__(
+        self,
+        url: str,
+        *,
+        now: Callable[[], datetime],
+        busy_timeout: timedelta = BUSY_TIMEOUT,
+        committed: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
+        super().__init__(url, busy_timeout=busy_timeout, committed=committed)
         self._outage = Outage(now)
         self._unrecorded = 0
         self._hurried = asyncio.Event()

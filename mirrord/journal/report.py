@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 import sqlalchemy as sa
 
-from mirrord.journal import conditions, places, schema
+from mirrord.journal import conditions, places, purges, schema
 from mirrord.journal.database import ASK_AS_OWNER, file_of, name_of, open_engine, translated
 from mirrord.journal.errors import JournalForbidden, JournalTooNew, JournalUnavailable
 from mirrord.journal.history import Tried, attempts_of
@@ -40,6 +41,9 @@ class MirrorReport:
     """Whether a service works with this journal now; None: nobody can tell this user."""
     sources: tuple[Cursor, ...] = ()
     """How far its feeds have been read, by their names."""
+    untold: int = 0
+    """Keys that its CDN is still to be told of."""
+    untold_since: datetime | None = None
 
     @property
     def settled(self) -> bool:
@@ -50,6 +54,20 @@ class MirrorReport:
     def complete(self) -> bool:
         """Whether every key is known and fresh."""
         return self.settled and self.coverage.complete_as_of is not None and self.coverage.lost_since is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failing:
+    """Keys of one mirror whose last attempt ended alike, and that are not fresh."""
+
+    state: State
+    """PARKED or STALE; those that are out for another attempt count as stale."""
+    keys: int
+    since: datetime | None
+    """Since when the oldest of them has not been fresh."""
+    errors_differ: bool
+    """Whether the example's error is only one of several."""
+    example: ObjectRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +88,13 @@ class KeyReport:
 
 NEIGHBOURS = 500
 """Keys on either side among which somebody may look for the one that was meant."""
+SEARCHED = 500_000
+"""Keys, from the first one on, in which a text is looked for."""
 
 
 def report(url: str, mirrors: Sequence[str]) -> list[MirrorReport]:
     """Where each mirror stands. A journal that does not exist yet has nothing in it. Raises JournalUnavailable."""
-    if _is_empty(url):
+    if is_empty(url):
         return [_report_of_nothing(mirror, served=is_served(url)) for mirror in mirrors]
     with translated(url, writing=False), open_engine(url, writing=False).connect() as connection:
         _check(connection, url)
@@ -84,7 +104,7 @@ def report(url: str, mirrors: Sequence[str]) -> list[MirrorReport]:
 
 def report_key(url: str, mirror: str, key: str) -> KeyReport:
     """What is known of `key`. Raises JournalUnavailable."""
-    if _is_empty(url):
+    if is_empty(url):
         return KeyReport(row=None, served=is_served(url))
     with translated(url, writing=False), open_engine(url, writing=False).connect() as connection:
         _check(connection, url)
@@ -108,7 +128,7 @@ def is_served(url: str) -> bool | None:
 
 def conditions_of(url: str, mirror: str) -> list[Condition]:
     """What kept the mirror from calling when the service last said. Raises JournalUnavailable."""
-    if _is_empty(url):
+    if is_empty(url):
         return []
     with translated(url, writing=False), open_engine(url, writing=False).connect() as connection:
         _check(connection, url)
@@ -117,7 +137,7 @@ def conditions_of(url: str, mirror: str) -> list[Condition]:
 
 def known_of(url: str, mirror: str, keys: Sequence[str]) -> set[str]:
     """Those of `keys` that have been seen, however they stand. Raises JournalUnavailable."""
-    if _is_empty(url):
+    if is_empty(url):
         return set()
     with translated(url, writing=False), open_engine(url, writing=False).connect() as connection:
         _check(connection, url)
@@ -142,27 +162,101 @@ def unfinished(url: str, mirror: str, most: int) -> list[ObjectRow]:
     return _rows(url, query)
 
 
-def waiting_for_a_person(url: str, mirror: str, most: int) -> list[ObjectRow]:
-    """Parked keys and held removals, the longest waiting first."""
+def failing(url: str, mirror: str, most: int) -> list[Failing]:
+    """What was tried in vain, by state, status and outcome: what is parked first, then what most keys have.
+
+    One pass over the mirror's rows. Raises JournalUnavailable.
+    """
+    if is_empty(url):
+        return []
+    parked = objects.c.state == State.PARKED.value
+    tried = sa.and_(objects.c.state.in_((State.STALE.value, State.CLAIMED.value)), objects.c.attempts > 0)
+    error = sa.func.coalesce(objects.c.last_error, "")
+    groups = (
+        sa.select(
+            parked.label("parked"),
+            sa.func.count().label("keys"),
+            sa.func.min(objects.c.stale_since).label("since"),
+            (sa.func.min(error) != sa.func.max(error)).label("differ"),
+            sa.func.min(objects.c.key).label("key"),
+        )
+        .where(objects.c.mirror == mirror, sa.or_(parked, tried))
+        .group_by(parked, objects.c.last_status, objects.c.last_outcome)
+        .order_by(sa.desc("parked"), sa.desc("keys"), "key")
+        .limit(most)
+    )
+    with translated(url, writing=False), open_engine(url, writing=False).connect() as connection:
+        _check(connection, url)
+        return [
+            Failing(
+                state=State.PARKED if group.parked else State.STALE,
+                keys=group.keys,
+                since=from_microseconds(group.since),
+                errors_differ=bool(group.differ),
+                example=row_from(
+                    connection.execute(
+                        sa.select(objects).where(objects.c.mirror == mirror, objects.c.key == group.key)
+                    ).one()
+                ),
+            )
+            for group in connection.execute(groups).all()
+        ]
+
+
+def waiting_for_a_person(url: str, mirror: str, most: int, *, after: int = 0) -> list[ObjectRow]:
+    """Parked keys and held removals, the longest waiting first, without the first `after` of them."""
     states = (State.PARKED.value, State.HELD.value)
     query = (
         sa.select(objects)
         .where(objects.c.mirror == mirror, objects.c.state.in_(states))
         .order_by(objects.c.stale_since, objects.c.key)
+        .offset(after)
         .limit(most)
     )
     return _rows(url, query)
 
 
+def find(url: str, mirror: str, text: str, most: int) -> list[ObjectRow]:
+    """The key `text` itself, then keys that begin with it, then some of the first SEARCHED that contain it.
+
+    At most `most`, each kind in order. `text` is literal: no wildcards, and case counts. Raises JournalUnavailable.
+    """
+    if is_empty(url) or not _is_storable(text):
+        return []
+    keys = sa.select(objects.c.key).where(objects.c.mirror == mirror).order_by(objects.c.key)
+    among = keys.limit(SEARCHED).subquery()
+    # of the tests for a part of a text this is the one that is spelled alike everywhere, and literal
+    contain = sa.select(among.c.key).where(sa.func.replace(among.c.key, text, "") != among.c.key)
+    with translated(url, writing=False), open_engine(url, writing=False).connect() as connection:
+        _check(connection, url)
+        following = connection.execute(keys.where(objects.c.key >= text).limit(most)).scalars()
+        found = list(takewhile(lambda key: key.startswith(text), following))
+        if text and len(found) < most:
+            seen, parts = set(found), connection.execute(contain.order_by(among.c.key).limit(most)).scalars()
+            found += [key for key in parts if key not in seen][: most - len(found)]
+        rows = connection.execute(sa.select(objects).where(objects.c.mirror == mirror, objects.c.key.in_(found)))
+        by_key = {row.key: row for row in map(row_from, rows)}
+        return [by_key[key] for key in found if key in by_key]
+
+
 def _rows(url: str, query: sa.Select[Any]) -> list[ObjectRow]:
-    if _is_empty(url):
+    if is_empty(url):
         return []
     with translated(url, writing=False), open_engine(url, writing=False).connect() as connection:
         _check(connection, url)
         return [row_from(values) for values in connection.execute(query)]
 
 
-def _is_empty(url: str) -> bool:
+def _is_storable(text: str) -> bool:
+    """Half a character, as an address may hold it, is in no key, and no database takes it."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def is_empty(url: str) -> bool:
     """Whether no service has used this journal yet; asking SQLite would create the file."""
     file = file_of(url)
     if file is None:
@@ -204,6 +298,7 @@ def _report(connection: sa.Connection, mirror: str, *, served: bool | None) -> M
         .order_by(objects.c.stale_since)
         .limit(1)
     ).one_or_none()
+    untold, untold_since = purges.waiting(connection, mirror)
     return MirrorReport(
         mirror=mirror,
         keys=counts,
@@ -214,6 +309,8 @@ def _report(connection: sa.Connection, mirror: str, *, served: bool | None) -> M
         conditions=tuple(conditions.in_force(connection, mirror)),
         served=served,
         sources=tuple(places.of_feeds(connection, mirror)),
+        untold=untold,
+        untold_since=untold_since,
     )
 
 

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 from mirrord.journal.errors import JournalTooNew
 from mirrord.journal.tables import metadata
 
-HEAD = "0004"
+HEAD = "0006"
 """The newest revision in `migrations/versions`; a test holds the two together."""
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from mirrord.journal.database import BUSY_TIMEOUT, file_of, identity_of, name_of
 from mirrord.journal.history import History
 from mirrord.journal.lock import ServiceLock
 from mirrord.journal.orders import Orders
+from mirrord.journal.purges import Notes
 from mirrord.journal.statements import Statements, row_from
 from mirrord.journal.tables import IS_CLAIMED, IS_STALE, coverage, from_microseconds, objects, to_microseconds
 from mirrord.model.attempt import Outcome
@@ -39,14 +41,23 @@ class Journal:
     Everything raises JournalUnavailable when the database cannot do it.
     """
 
-    def __init__(self, url: str, *, busy_timeout: timedelta = BUSY_TIMEOUT) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        busy_timeout: timedelta = BUSY_TIMEOUT,
+        committed: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
+        """`committed`: told, on the writer's thread, the seconds from each BEGIN to the end of its COMMIT."""
         self._url = url
+        self._committed = committed
         self._writer = open_engine(url, writing=True, busy_timeout=busy_timeout)
         self._reader = open_engine(url, writing=False, busy_timeout=busy_timeout)
         self._connection: sa.Connection | None = None
         self._statements = Statements(self._writer.dialect)
         self._history = History(self._writer.dialect)
         self._orders = Orders(self._writer.dialect)
+        self._purges = Notes(self._writer.dialect)
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="journal")
         self._file = file_of(url)
         self._identity: tuple[int, int] | None = None
@@ -202,7 +213,7 @@ class Journal:
         if not ends:
             return []
         before = self._statements.look_up(connection, ends[0].mirror, [end.key for end in ends])
-        after, tried = list[ObjectRow](), list[tuple[int, Settlement]]()
+        after, tried, purged = list[ObjectRow](), list[tuple[int, Settlement]](), list[Settlement]()
         for end in ends:
             row = settled(before[end.key], end, rules) if end.key in before else None
             if row is None:
@@ -210,8 +221,11 @@ class Journal:
             after.append(row)
             if end.attempted:
                 tried.append((row.tries, end))
+            if end.purge and row.state is State.FRESH:
+                purged.append(end)
         self._statements.update(connection, after)
         self._history.write(connection, tried)
+        self._purges.write(connection, purged)
         return after
 
     async def give_back_orphans(self, mirror: str, now: datetime, rules: IntakeRules) -> int:
@@ -336,10 +350,12 @@ class Journal:
         with translated(self._url), contextlib.ExitStack() as unless_it_ends_well:
             connection = self._connected()
             unless_it_ends_well.callback(self._drop, connection)
+            began = time.perf_counter()  # the wait for another process's lock is part of it
             with connection.begin():
                 result = work(connection)
             unless_it_ends_well.pop_all()
-            return result
+        self._committed(time.perf_counter() - began)
+        return result
 
     def _drop(self, connection: sa.Connection) -> None:
         """Let go of it in whatever state it is: the next transaction opens the file anew."""

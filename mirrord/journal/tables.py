@@ -106,9 +106,28 @@ orders = sa.Table(
     sa.Column("mirror", sa.Text, primary_key=True),
     sa.Column("key", KEY, primary_key=True),
     sa.Column("at_text", sa.Text, nullable=False),  # compared in Python, by code point, never by the database
+    sa.Column("ownerless_since", INSTANT),  # when a sweep first found no row of the key; null: it has one, or is new
     # only keys of feeds whose entries overtake each other; a row outlives the key: its removal has an order, too
     sqlite_with_rowid=False,
 )
+
+purges = sa.Table(
+    "purges",
+    metadata,
+    sa.Column("mirror", sa.Text, primary_key=True),
+    sa.Column("key", KEY, primary_key=True),
+    sa.Column("since", INSTANT, nullable=False),
+    sa.Column("due_at", INSTANT, nullable=False),
+    sa.Column("asked", sa.Integer, nullable=False),  # counts the settlements that a CDN has not been told of
+    sa.Column("strikes", sa.Integer, nullable=False),
+    sa.Column("last_status", sa.Integer),
+    sa.Column("last_reqid", sa.Text),
+    sa.Column("last_error", sa.Text),
+    # a row from the settlement that made a key fresh until a CDN was told of it
+    sqlite_with_rowid=False,
+)
+
+sa.Index("purges_due", purges.c.mirror, purges.c.due_at)
 
 coverage = sa.Table(
     "coverage",
@@ -118,6 +137,15 @@ coverage = sa.Table(
     sa.Column("lost_since", INSTANT),  # null: nothing is known to be missing
     sa.Column("lost_reason", sa.Text),
     sa.Column("root", sa.Text),  # the source's identity when it was last seen whole; another one is suspect
+)
+
+served = sa.Table(
+    "served",
+    metadata,
+    sa.Column("mirror", sa.Text, primary_key=True),
+    sa.Column("bucket", sa.Text),  # null: gone from the settings before anybody remembered it
+    sa.Column("key_prefix", sa.Text),  # null: a change of the target has begun and not ended
+    sa.Column("last_at", INSTANT, nullable=False),  # when a service last had it, or first noticed that it has not
 )
 
 listed = sa.Table(

@@ -9,10 +9,14 @@ from mirrord.kodo.hosts import Hosts
 from mirrord.kodo.protocol import Request, Scheme
 from mirrord.kodo.replies import BucketInfo, ListPage
 from mirrord.model.attempt import Reply, Silence
+from mirrord.model.purge import PurgeAnswer
 
 ANOTHER_HOST_WITHIN = timedelta(seconds=10)
 """After that the next ask has to try the next host: one ask must not outlive its lease."""
 
+
+PURGE_MOST = timedelta(seconds=30)
+"""How long an answer may take that has nothing to do with how large anything is."""
 
 CLOCK_READ_EVERY = timedelta(seconds=1)
 
@@ -60,6 +64,11 @@ class KodoClient:
         """What the bucket is set to; None when there is nothing to read."""
         reply, answer = await self._exchange(bucket, protocol.bucket_info(bucket))
         return reply, replies.read_bucket_info(reply, answer.headers, answer.body) if answer else None
+
+    async def purge(self, bucket: str, urls: Sequence[str]) -> tuple[Reply, PurgeAnswer | None]:
+        """Tell the CDN that what it has of `urls` is out of date; None when the answer has no code."""
+        reply, answer = await self._exchange(bucket, protocol.purge(urls), PURGE_MOST)
+        return reply, replies.read_purge(answer.headers, answer.body) if answer else None
 
     async def region(self, bucket: str) -> str | Reply:
         """The name of the bucket's region, `hosts.PINNED` when nobody needs it, or why it is not known."""

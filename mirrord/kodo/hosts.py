@@ -16,6 +16,8 @@ from mirrord.model.attempt import Content, Reply, Silence
 
 UC = ("https://uc.qiniuapi.com", "https://kodo-config.qiniuapi.com", "https://uc.qbox.me")
 """The hosts that need no discovery, in the order of Qiniu's own clients (Go SDK, http_client.go; Python SDK)."""
+FUSION = "https://fusion.qiniuapi.com"
+"""The one host of all CDNs; it has nothing to do with a bucket's region (Go SDK, cdn/api.go)."""
 UC_ANSWER_S = 6.0
 """For connection and answer, of each: three together stay below what a lease has to spare."""
 PINNED = "pinned"
@@ -88,6 +90,8 @@ class Hosts:
             return (pinned,)
         if host is Host.UC:
             return self._freezes.in_turn(self._uc)
+        if host is Host.FUSION:
+            return (base_of(FUSION),)
         found = await self._of(bucket)
         if isinstance(found, Reply):
             return found

@@ -114,6 +114,11 @@ def async_state(task: str) -> Request:
     return Request(Host.API, f"/sisyphus/fetch?id={quote(task, safe=_QUERY_SAFE)}", method="GET", scheme="qiniu")
 
 
+def purge(urls: Sequence[str]) -> Request:
+    """Have a CDN drop its copies of `urls`, percent-encoded, and of their http forms (Go SDK, cdn/api.go)."""
+    return Request(Host.FUSION, "/v2/tune/refresh", orjson.dumps({"urls": list(urls)}), content_type=JSON)
+
+
 def bucket_info(bucket: str) -> Request:
     """Ask what the bucket is set to, its mirror source above all."""
     return Request(Host.UC, f"/v2/bucketInfo?bucket={quote(bucket, safe=_QUERY_SAFE)}", scheme="qiniu")

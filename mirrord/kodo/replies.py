@@ -12,6 +12,7 @@ import orjson
 from mirrord.kodo.reqid import asked_at
 from mirrord.model.attempt import Content, Reply
 from mirrord.model.listing import ListedObject
+from mirrord.model.purge import PurgeAnswer
 
 RETRY_AFTER_MOST_S = 3600.0
 """A server that wants a key left alone for longer is not believed; the header can hold any number."""
@@ -146,6 +147,23 @@ def read_bucket_info(reply: Reply, headers: Mapping[str, str], body: bytes) -> B
         host=_text(said.get("host")) or "",
         region=_text(said.get("region")) or _text(said.get("zone")) or "",
         private=said.get("private") in (1, True),
+    )
+
+
+def read_purge(headers: Mapping[str, str], body: bytes) -> PurgeAnswer | None:
+    """Whatever the status; None when the answer has no code."""
+    said = read_json(headers, body)
+    if not isinstance(said, dict) or (code := _whole(said.get("code"))) is None:
+        return None
+    invalid = said.get("invalidUrls")
+    quota = _whole(said.get("urlQuotaDay")) or None  # an error leaves both at 0, as if there were none at all
+    return PurgeAnswer(
+        code=code,
+        error=_short(_text(said.get("error"))) or None,
+        request_id=_text(said.get("requestId")) or None,
+        invalid_urls=tuple(url for url in invalid if isinstance(url, str)) if isinstance(invalid, list) else (),
+        quota_day=quota,
+        surplus_day=None if quota is None else _whole(said.get("urlSurplusDay")),
     )
 
 

@@ -22,8 +22,6 @@ from mirrord.model.attempt import Silence
 REPLY_MOST = 16 * 2**20
 """Bytes of a reply that are read; Kodo's largest is a list of 1,000 objects, below 1 MiB."""
 
-_UNCOUNTED = 16
-"""Connections for the few calls that nobody paces: discovery, listings, settings."""
 _PORTS = {"http": 80, "https": 443}
 
 
@@ -50,10 +48,9 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class Wire:
-    """Bounded, kept-alive connections; no redirects, the system's trust store, proxies from the environment."""
+    """Kept-alive connections; no redirects, the system's trust store, proxies from the environment."""
 
-    def __init__(self, *, timeouts: Timeouts, connections: int) -> None:
-        self._connections = connections
+    def __init__(self, *, timeouts: Timeouts) -> None:
         self._connect_s = timeouts.connect.total_seconds()
         self._read_s = timeouts.read.total_seconds()
         self._tls = ssl.create_default_context()
@@ -110,7 +107,8 @@ class Wire:
         return way
 
     def _session(self) -> aiohttp.ClientSession:
-        connector = _Connector(limit=self._connections + _UNCOUNTED, keepalive_timeout=60, ssl=self._tls)
+        # no limit of its own: whoever asks has one, and those may be more after a reload
+        connector = _Connector(limit=0, keepalive_timeout=60, ssl=self._tls)
         # a jar that keeps nothing: looking for cookies is a tenth of a call
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 

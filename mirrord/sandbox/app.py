@@ -13,13 +13,14 @@ from aiohttp import web
 from mirrord.kodo.auth import FORM
 from mirrord.sandbox.access import SCHEMES, admit
 from mirrord.sandbox.calls import Call, Calls
+from mirrord.sandbox.cdn import Cdn, urls_from
 from mirrord.sandbox.conditions import Conditions
 from mirrord.sandbox.control import PREFIX as CONTROL
 from mirrord.sandbox.control import Control
 from mirrord.sandbox.faults import Fault, Faults
 from mirrord.sandbox.operations import Asked, Operations, understood
 from mirrord.sandbox.queue import Queue, order_from
-from mirrord.sandbox.reply import Refused, Reqids, cut_short, drop, empty_reply, page, refusal, send_file
+from mirrord.sandbox.reply import Refused, Reqids, cut_short, drop, empty_reply, json_reply, page, refusal, send_file
 from mirrord.sandbox.store import Store
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -29,7 +30,7 @@ _PULL_NOW = {"prefetch", "fetch", "glb-fetch"}
 _ASYNC = {"async-fetch", "async-wait"}
 _SERVED_BY = {
     "stat": "RS", "delete": "RS", "batch": "RS", "list": "RSF", "bucket-info": "UC", "query": "UC",
-    "async-fetch": "API", "async-wait": "API",
+    "async-fetch": "API", "async-wait": "API", "cdn-refresh": "FUSION",
 }  # fmt: skip
 _LARGEST_BODY_BYTES = 64 * 1024 * 1024  # a thousand operations of a batch, form-escaped
 
@@ -72,7 +73,8 @@ class Kodo:
         self._conditions = conditions
         self._faults = faults
         self._calls = calls
-        self._control = Control(calls=calls, faults=faults, conditions=conditions)
+        self._cdn = Cdn()
+        self._control = Control(calls=calls, faults=faults, conditions=conditions, cdn=self._cdn)
         self._reqids = Reqids(conditions.now_ns)
 
     def application(self) -> web.Application:
@@ -95,6 +97,7 @@ class Kodo:
             ("/list", either, "list", does.list),
             ("/v2/bucketInfo", either, "bucket-info", does.bucket_info),
             ("/v4/query", get, "query", does.query),
+            ("/v2/tune/refresh", post, "cdn-refresh", self._refresh),
         ]:
             handler = self._answering(name, operation)
             app.add_routes([web.route(method, path, handler) for method in methods])
@@ -138,6 +141,7 @@ class Kodo:
             if request.headers.get("Content-Type") == FORM:
                 params += parse_qsl(body.decode(), keep_blank_values=True, errors="strict")
             order = order_from(body) if request[_EXCHANGE].operation == "async-fetch" else None
+            urls = urls_from(body) if request[_EXCHANGE].operation == "cdn-refresh" else ()
         except ValueError as exc:
             raise Refused(400) from exc
         asked = Asked(
@@ -146,6 +150,7 @@ class Kodo:
             host=request.headers.get("Host", ""),
             reqid=request[_EXCHANGE].reqid,
             order=order,
+            urls=urls,
         )
         if order is not None:
             return replace(asked, bucket=order.wanted.bucket, key=order.wanted.key)
@@ -153,6 +158,10 @@ class Kodo:
             bucket, key = understood(asked.parts["entry"])
             return replace(asked, bucket=bucket, key=key)
         return replace(asked, bucket=asked.param("bucket"))
+
+    async def _refresh(self, asked: Asked) -> web.StreamResponse:
+        conditions = self._conditions
+        return json_reply(self._cdn.refresh(asked.urls, conditions.state.cdn, conditions.now(), f"cdn {asked.reqid}"))
 
     async def _through_faults(self, request: web.Request, asked: Asked, operation: Operation) -> web.StreamResponse:
         exchange = request[_EXCHANGE]

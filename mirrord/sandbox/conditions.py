@@ -2,11 +2,12 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from mirrord.kodo.auth import Credentials
+from mirrord.sandbox.cdn import CdnRules, rules_from
 from mirrord.sandbox.given import Kinds, checked
 from mirrord.sandbox.throttle import Allowance, Throttle, throttle_from
 
@@ -22,6 +23,7 @@ class State:
     frozen: bool = False
     skew_s: float = 0.0
     """By how much the server's clock is ahead."""
+    cdn: CdnRules = field(default_factory=CdnRules)
 
     def __post_init__(self) -> None:
         if not abs(self.skew_s) <= _MOST_SKEW_S:
@@ -30,7 +32,7 @@ class State:
     def shown(self) -> dict[str, object]:
         """As JSON has it, without the secret."""
         throttle = self.throttle and asdict(self.throttle)
-        return {"throttle": throttle, "frozen": self.frozen, "skew_s": self.skew_s}
+        return {"throttle": throttle, "frozen": self.frozen, "skew_s": self.skew_s, "cdn": asdict(self.cdn)}
 
 
 class Conditions:
@@ -80,8 +82,9 @@ _KINDS: Kinds = {
     "frozen": (bool, type(None)),
     "skew_s": (int, float, type(None)),
     "secret_key": (str,),
+    "cdn": (dict, type(None)),
 }
-_OFF = {"frozen": False, "skew_s": 0.0}
+_OFF: dict[str, Any] = {"frozen": False, "skew_s": 0.0, "cdn": {}}
 
 
 def changed(state: State, fields: object) -> State:
@@ -90,4 +93,6 @@ def changed(state: State, fields: object) -> State:
     values: dict[str, Any] = {name: _OFF.get(name) if value is None else value for name, value in given.items()}
     if values.get("throttle") is not None:
         values["throttle"] = throttle_from(values["throttle"])
+    if "cdn" in values:
+        values["cdn"] = rules_from(values["cdn"])
     return replace(state, **values)

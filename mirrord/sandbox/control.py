@@ -4,6 +4,7 @@ import orjson
 from aiohttp import web
 
 from mirrord.sandbox.calls import Calls
+from mirrord.sandbox.cdn import Cdn
 from mirrord.sandbox.conditions import Conditions, changed
 from mirrord.sandbox.faults import Faults, fault_from
 from mirrord.sandbox.reply import Refused, json_reply
@@ -14,10 +15,11 @@ PREFIX = "/_control/"
 class Control:
     """The routes, which need no token."""
 
-    def __init__(self, *, calls: Calls, faults: Faults, conditions: Conditions) -> None:
+    def __init__(self, *, calls: Calls, faults: Faults, conditions: Conditions, cdn: Cdn) -> None:
         self._calls = calls
         self._faults = faults
         self._conditions = conditions
+        self._cdn = cdn
 
     def routes(self) -> list[web.RouteDef]:
         calls, faults, state = (PREFIX + name for name in ("calls", "faults", "state"))
@@ -29,6 +31,7 @@ class Control:
             web.delete(faults, self._clear_faults),
             web.get(state, self._show_state),
             web.post(state, self._change_state),
+            web.get(f"{PREFIX}cdn", self._show_cdn),
         ]
 
     async def _show_calls(self, request: web.Request) -> web.StreamResponse:
@@ -59,6 +62,9 @@ class Control:
 
     async def _show_state(self, _: web.Request) -> web.StreamResponse:
         return json_reply(self._conditions.state.shown())
+
+    async def _show_cdn(self, _: web.Request) -> web.StreamResponse:
+        return json_reply(self._cdn.shown())
 
     async def _change_state(self, request: web.Request) -> web.StreamResponse:
         try:

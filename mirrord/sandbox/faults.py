@@ -17,7 +17,7 @@ class Fault:
 
     operation: str = "*"
     """prefetch, fetch, glb-fetch, async-fetch, async-wait, async-pull, stat, delete, batch, list, bucket-info,
-    query or download; "*" is any. async-pull is the work behind async-fetch: nobody hears how it ends.
+    query, cdn-refresh or download; "*" is any. async-pull is the work behind async-fetch: nobody hears how it ends.
     """
     key: str = "*"
     """A glob, as the shell has it; a call without a key has the empty one."""

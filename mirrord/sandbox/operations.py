@@ -35,6 +35,8 @@ class Asked:
     reqid: str = ""
     order: Order | None = None
     """The body of an async fetch."""
+    urls: Sequence[str] = ()
+    """Of what a CDN shall forget."""
     stale: bool = False
     hold_s: float = 0.0
     """How a pull shall go wrong, see mirrord.sandbox.faults."""

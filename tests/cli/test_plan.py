@@ -169,7 +169,7 @@ def test_an_older_journal_is_read_and_not_migrated(place: Place) -> None:
             journal.execute(f"ALTER TABLE objects DROP COLUMN {column}")
         journal.execute("ALTER TABLE coverage DROP COLUMN root")
         journal.execute("ALTER TABLE cursors DROP COLUMN event_at")
-        for table in ("listed", "attempts", "conditions", "orders"):
+        for table in ("listed", "attempts", "conditions", "orders", "purges", "served"):
             journal.execute(f"DROP TABLE {table}")
         journal.execute("UPDATE alembic_version SET version_num = '0001'")
     journal.close()

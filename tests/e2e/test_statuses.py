@@ -60,7 +60,7 @@ class Conversation:
 
 
 def client_of(url: str, timeouts: Timeouts = PATIENCE, clock_off: timedelta = timedelta(0)) -> KodoClient:
-    wire = Wire(timeouts=timeouts, connections=4)
+    wire = Wire(timeouts=timeouts)
     hosts = Hosts(
         wire=wire, access_key=CREDENTIALS.access_key, pinned=dict.fromkeys(Host, url), user_agent="ua", clock=float
     )

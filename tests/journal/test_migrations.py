@@ -88,7 +88,7 @@ def test_the_migrated_tables_are_those_declared(file: Path) -> None:
     assert differences == []
 
 
-@pytest.mark.parametrize("first", ["0001", "0002", "0003", "head"])
+@pytest.mark.parametrize("first", ["0001", "0002", "0003", "0004", "0005", "head"])
 def test_the_migrated_tables_are_those_declared_to_the_last_index(ledger: Ledger, tmp_path: Path, first: str) -> None:
     migrated = tmp_path / "migrated.db"
     migrate(migrated, first)
@@ -236,7 +236,23 @@ def test_what_an_older_program_recorded_has_no_order_and_takes_one(
     assert before == [(0,)]
     assert overtaken == Recorded()
     assert ledger.cursor("feed http://o/f") == "18"
-    assert ledger.select("SELECT * FROM orders") == [("docs", "fresh", "5")]
+    assert ledger.select("SELECT key, at_text FROM orders") == [("fresh", "5")]
+
+
+def test_of_what_was_refreshed_before_there_was_a_cdn_it_is_told_nothing(
+    written_by_0003: Path, open_ledger: OpenLedger
+) -> None:
+    migrate(written_by_0003, "0004")
+    ledger = open_ledger()
+    before = ledger.select("SELECT count(*) FROM purges")
+
+    ledger.give_back_orphans(10, rules=DELETE)
+    ledger.settle(*(ended(claim, seconds=61, purge=True) for claim in ledger.claim(60)), rules=DELETE)
+
+    assert before == [(0,)]
+    assert set(ledger.select("SELECT key, asked, strikes FROM purges")) == {
+        (key, 1, 0) for key in ("new", "claimed", "waiting")
+    }
 
 
 def test_opening_a_journal_again_keeps_what_it_holds(ledger: Ledger, open_ledger: OpenLedger) -> None:

@@ -21,6 +21,7 @@ from mirrord.kodo.protocol import Host, Request
 from mirrord.kodo.replies import BucketInfo
 from mirrord.kodo.wire import Wire
 from mirrord.model.attempt import Reply, Silence
+from mirrord.model.purge import PurgeAnswer
 from tests.fakes.kodo import FakeKodo, failing
 from tests.fakes.sender import BROKEN, LATE, FakeSender, answer
 from tests.kodo.raw_server import OK, saying, serving
@@ -44,7 +45,7 @@ def client_of(
     pinned: Mapping[Host, str] | None = None,
 ) -> KodoClient:
     """Everything is pinned to `url`, unless `pinned` says what is."""
-    wire = Wire(timeouts=timeouts, connections=10)
+    wire = Wire(timeouts=timeouts)
     pins = dict.fromkeys(Host, url) if pinned is None else pinned
     hosts = Hosts(wire=wire, access_key=credentials.access_key, pinned=pins, user_agent="ua", clock=float)
     return KodoClient(wire=wire, hosts=hosts, credentials=credentials, scheme=scheme, user_agent="mirrord/t", now=now)
@@ -485,3 +486,35 @@ def test_a_domain_that_is_down_costs_nothing_but_a_line_each_time_it_is_frozen(s
     assert [reply.status for reply in replies] == [200, 200, 200]
     assert [line["event"] for line in lines] == ["region.discovered", "host.frozen"]
     assert (lines[1]["host"], lines[1]["error"]) == (f"http://{down}", f"no connection to {down}: connection refused")
+
+
+@pytest.mark.parametrize("scheme", ["qbox", "qiniu"])
+def test_a_cdn_takes_what_is_signed_and_says_what_is_left_of_the_quota(sandbox: Sandbox, scheme: Scheme) -> None:
+    urls = ["http://cdn.example.com/%E4%B8%AD%20%23", "https://cdn.example.com/b"]
+
+    async def purged() -> tuple[Reply, PurgeAnswer | None]:
+        kodo = client_of(sandbox.url, scheme=scheme)
+        try:
+            return await kodo.purge("docs", urls)
+        finally:
+            await kodo.close()
+
+    reply, said = asyncio.run(purged())
+
+    assert sandbox.purged() == [urls]
+    assert said is not None
+    assert (reply.status, said.code, said.quota_day, said.surplus_day) == (200, 200, 500, 497)
+
+
+def test_a_cdn_that_cannot_be_reached_has_said_nothing() -> None:
+    async def purged() -> tuple[Reply, PurgeAnswer | None]:
+        wire = FakeSender()
+        hosts = Hosts(wire=wire, access_key="AK", pinned={}, user_agent="ua", clock=float)
+        kodo = KodoClient(
+            wire=wire, hosts=hosts, credentials=CREDENTIALS, scheme="qbox", user_agent="mirrord/t", now=now
+        )
+        return await kodo.purge("docs", ["http://cdn.example.com/a"])
+
+    reply, said = asyncio.run(purged())
+
+    assert (reply.status, reply.silence, said) == (None, Silence.CONNECT_FAILED, None)

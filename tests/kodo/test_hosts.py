@@ -86,7 +86,7 @@ def test_discovery_itself_has_known_names_or_a_pinned_one(pinned: dict[Host, str
 
 def test_the_sandbox_names_itself_for_every_service(tmp_path: Path) -> None:
     async def all_of(url: str) -> list[Any]:
-        wire = Wire(timeouts=Timeouts(connect=timedelta(seconds=20), read=timedelta(seconds=20)), connections=10)
+        wire = Wire(timeouts=Timeouts(connect=timedelta(seconds=20), read=timedelta(seconds=20)))
         key = CREDENTIALS.access_key
         hosts = Hosts(wire=wire, access_key=key, pinned={Host.UC: url}, user_agent="mirrord/t", clock=float)
         try:
@@ -341,10 +341,10 @@ def test_several_domains_are_tried_in_turn_and_those_of_other_regions_never() ->
 
 
 def test_a_service_that_the_region_does_not_have_can_be_pinned() -> None:
-    reply = on(Bench(says={UC_1: Z0}), lambda bench: bench.hosts.bases(Host.FUSION, "docs"))
+    reply = on(Bench(says={UC_1: Z0}), lambda bench: bench.hosts.bases(Host.API, "docs"))
 
     assert isinstance(reply, Reply)
-    assert reply.error == "Qiniu names no fusion host for bucket docs; pin one in [kodo.hosts]"
+    assert reply.error == "Qiniu names no api host for bucket docs; pin one in [kodo.hosts]"
 
 
 @pytest.mark.parametrize(
@@ -458,4 +458,22 @@ def test_keeping_fresh_what_nobody_asked_for_asks_nobody() -> None:
     bench = Bench(says={UC_1: Z0})
     on(bench, idle)
 
+    assert bench.wire.sent == []
+
+
+@pytest.mark.parametrize(
+    ("pinned", "base"),
+    [
+        ({}, Base("https", "fusion.qiniuapi.com")),
+        ({Host.FUSION: "http://127.0.0.1:9"}, Base("http", "127.0.0.1:9")),
+    ],
+    ids=["known", "pinned"],
+)
+def test_the_host_of_all_cdns_is_known_without_asking(pinned: dict[Host, str], base: Base) -> None:
+    bench = Bench(pinned=pinned)
+
+    async def fusion(bench: Bench) -> object:
+        return await bench.hosts.bases(Host.FUSION, "docs")
+
+    assert on(bench, fusion) == (base,)
     assert bench.wire.sent == []

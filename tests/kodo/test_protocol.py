@@ -22,6 +22,7 @@ from mirrord.kodo.protocol import (
     glb_fetch,
     list_objects,
     prefetch,
+    purge,
     query_hosts,
     stat,
 )
@@ -142,3 +143,11 @@ def test_a_query_is_sent_as_it_was_signed_and_read_as_it_was_meant(text: str, bu
     assert yarl.URL(f"http://kodo.example{target}").raw_path_qs == target  # what aiohttp writes
     for value in parse_qs(target.partition("?")[2], strict_parsing=bool(text)).values():
         assert value in ([text], ["1000"])
+
+
+def test_urls_that_a_cdn_shall_forget_go_to_the_one_host_of_all_cdns_as_json() -> None:
+    request = purge(["http://cdn.example.com/%E4%B8%AD", "https://cdn.example.com/b"])
+
+    assert (request.host, request.method, request.target) == (Host.FUSION, "POST", "/v2/tune/refresh")
+    assert request.body == b'{"urls":["http://cdn.example.com/%E4%B8%AD","https://cdn.example.com/b"]}'
+    assert (request.content_type, request.signed, request.scheme) == ("application/json", True, None)

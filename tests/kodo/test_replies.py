@@ -1,6 +1,7 @@
 """Replies of every shape that a server, or a proxy in its place, can give them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import orjson
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mirrord.decisions.verdict import judge
-from mirrord.kodo.replies import BucketInfo, read_batch, read_bucket_info, read_reply
+from mirrord.kodo.replies import BucketInfo, read_batch, read_bucket_info, read_purge, read_reply
 from mirrord.model.attempt import Content, Operation, Outcome, Reply
+from mirrord.model.purge import PurgeAnswer
 
 JSON = {"content-type": "application/json"}
 REQID = {"x-reqid": "abc"}
@@ -278,3 +280,33 @@ def test_a_bucket_is_set_to_what_kodo_says(said: object, found: BucketInfo | Non
 @pytest.mark.parametrize("reply", [Reply(status=631, reqid="abc"), Reply(status=200)], ids=["refused", "not-kodos"])
 def test_a_bucket_that_kodo_does_not_tell_of_has_no_settings(reply: Reply) -> None:
     assert read_bucket_info(reply, JSON, b'{"source":"http://a.example"}') is None
+
+
+PURGED = {"code": 200, "error": "success", "requestId": "q", "urlQuotaDay": 500, "urlSurplusDay": 499}
+TOOK = PurgeAnswer(code=200, error="success", request_id="q", invalid_urls=(), quota_day=500, surplus_day=499)
+SAID_NOTHING = PurgeAnswer(code=7, error=None, request_id=None, invalid_urls=(), quota_day=None, surplus_day=None)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        pytest.param(PURGED, TOOK, id="taken"),
+        pytest.param(PURGED | {"invalidUrls": None}, TOOK, id="none-invalid"),
+        pytest.param(PURGED | {"invalidUrls": ["a", 1, "b"]}, replace(TOOK, invalid_urls=("a", "b")),
+            id="some-invalid"),
+        pytest.param(PURGED | {"urlSurplusDay": 0}, replace(TOOK, surplus_day=0), id="the-last-of-today"),
+        pytest.param({"code": 7, "error": "", "requestId": "", "urlQuotaDay": 0, "urlSurplusDay": 0},
+            SAID_NOTHING, id="an-error-counts-nothing"),
+        pytest.param({"code": 7, "error": 1, "requestId": [], "invalidUrls": "a", "urlQuotaDay": "9"},
+            SAID_NOTHING, id="wrong-types"),
+        pytest.param({"error": "bad token"}, None, id="no-code"),
+        pytest.param({"code": "200"}, None, id="a-code-that-is-text"),
+        pytest.param([200], None, id="a-list"),
+    ],
+)  # fmt: skip
+def test_what_a_cdn_said_is_read_from_the_body_alone(said: object, expected: PurgeAnswer | None) -> None:
+    assert read_purge(JSON, orjson.dumps(said)) == expected
+
+
+def test_a_page_in_place_of_a_cdns_answer_has_no_code() -> None:
+    assert read_purge({"content-type": "text/html"}, b'{"code":200}') is None

@@ -28,7 +28,7 @@ def sent(
     """What comes of asking `url` for /a, one time after the other, over one wire."""
 
     async def asked() -> list[Answer | NoAnswer]:
-        wire = Wire(timeouts=timeouts, connections=10)
+        wire = Wire(timeouts=timeouts)
         try:
             return [await wire.send(method, base_of(url), "/a?b=c%3D", {}, read=read) for _ in range(times)]
         finally:

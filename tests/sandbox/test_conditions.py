@@ -17,6 +17,8 @@ from tests.servers import Sandbox, running_sandbox
 
 ALMOST_NEVER = 0.0001
 """Calls per second: after the first, the next may come in hours."""
+AS_AT_FIRST = {"quota_day": 500, "domains": None, "whole": False, "code": None}
+"""How the CDN answers."""
 
 
 @pytest.mark.parametrize("status", [573, 429, 503])
@@ -202,6 +204,7 @@ def test_the_state_is_shown_without_the_secret(kodo: Sandbox, caller: Caller) ->
     kodo.freeze()
     kodo.skew(60)
     kodo.change_secret("hush-hush")
+    kodo.set_cdn(quota_day=7)
 
     answer = caller.ask("GET", "/_control/state", authorization="")
 
@@ -215,6 +218,7 @@ def test_the_state_is_shown_without_the_secret(kodo: Sandbox, caller: Caller) ->
         },
         "frozen": True,
         "skew_s": 60,
+        "cdn": AS_AT_FIRST | {"quota_day": 7},
     }
     assert b"hush-hush" not in answer.body
 
@@ -224,15 +228,16 @@ def test_null_switches_off(kodo: Sandbox, caller: Caller) -> None:
     kodo.freeze()
     kodo.skew(60)
 
-    caller.ask("POST", "/_control/state", b'{"throttle":null,"frozen":null,"skew_s":null}')
+    caller.ask("POST", "/_control/state", b'{"throttle":null,"frozen":null,"skew_s":null,"cdn":null}')
 
-    assert kodo.state() == {"throttle": None, "frozen": False, "skew_s": 0.0}
+    assert kodo.state() == {"throttle": None, "frozen": False, "skew_s": 0.0, "cdn": AS_AT_FIRST}
 
 
 @pytest.mark.parametrize(
     "state",
     [
         "{", "[]", '{"what":1}', '{"frozen":1}', '{"skew_s":"1"}', '{"skew_s":1e12}', '{"secret_key":null}',
+        '{"cdn":{"quota_day":-1}}', '{"cdn":{"what":1}}', '{"cdn":[]}',
         '{"throttle":{}}', '{"throttle":{"per_second":0}}', '{"throttle":{"per_second":1,"status":200}}',
         '{"throttle":{"per_second":1,"retry_after":"a\\nb"}}', '{"throttle":50}',
     ],
