@@ -15,15 +15,20 @@ for, so it is read again from there. Right of `record` nothing may be lost, ever
 
     __main__.py    python -m mirrord
     cli/           a file per command: arguments, exit codes, tables; nothing else
+    reloading.py   SIGHUP → settings read again, taken or refused; answer.py: what `mirrord reload` is told of it
     wiring.py      settings to running objects; the one place that reads clocks, rolls dice, picks backends
+    shown.py       a running service to what it shows of itself, at `status.listen`
+    halves.py      one mirror's settings to its two halves; what of them a running mirror can take
     config.py      TOML, environment, credentials to settings; every mistake at once
     mistakes.py    what pydantic found wrong → sentences with file, key, value and what would do
     settings.py    what a person may set, with defaults and bounds; setting_values.py: durations, sizes, URLs, …
     feed_settings.py, feed_values.py   the same of change feeds, a section for each format
     feeds.py       feed settings to running feeds: one reader for a feed, however many mirrors follow it
-    log.py         the structlog pipeline, configured once
-    daemon.py      lifetime only: start both halves, wait for a signal, stop them in data-flow order
-    listener.py    where others call us: webhooks; listening.py: what that is to those who wait for it
+    log.py         the structlog pipeline; masking.py: no secret in a line; sinks.py: where lines go, and never wait
+    daemon.py      lifetime only: start everything, wait for a signal, stop it in data-flow order
+    renewal.py     two settings → which mirrors stop, start or are adjusted, and what needs a restart
+    fleet.py       the mirrors that run: each starts, is replaced and stops on its own
+    doors.py       where others come to us, by address and owner; listener.py is what listens there
     intake.py      sources → decisions → journal
     guard.py       removals that wait → let go, or held for a person
     heartbeat.py   how it goes → systemd: the watchdog, the status line
@@ -37,6 +42,8 @@ for, so it is read again from there. Right of `record` nothing may be lost, ever
     attempts.py    what came of each attempt → log line and settlement
     inventory.py   the bucket's listing → journal, for a first run to compare with
     preflight.py   settings against Kodo, the origin and its feed → findings, for `check --online` and at a start
+    cdn.py         keys that were refreshed and verified → the CDN before the bucket, told in batches
+    housekeeping.py   what the journal need not keep → dropped, daily
     audit.py       the same listing against the journal, now and then
     systemd.py     the notify protocol, and the journal's native one
     sources/       where changes come from: contract.py, directory.py, scan.py, hashing.py, inotify.py; hinted.py is
@@ -49,6 +56,8 @@ for, so it is read again from there. Right of `record` nothing may be lost, ever
     kodo/          entry, auth, etag, protocol, replies, region, reqid (no I/O) · wire, transport, hosts, client, …
     decisions/     what to do about it: feed_keys, statuses, verdict, breaker, pacing, pulling, retry, …; pure
     model/         what things are: Mention, Change, Fingerprint, Cursor, ObjectRow, Outcome; frozen values
+    status/        the page, metrics and health: standing.py is how the service is now, journaled.py what the journal
+                   says; meters and recent hear the log's lines
     sandbox/       a local Kodo: the seed documents' server side, for trying out and for tests
 
 Imports point down only; `lint-imports` holds that.

@@ -55,6 +55,7 @@ class Dispatcher:
         verifier: Verifier | None = None,
         confirmation: Confirmation | None = None,
         removed: Callable[[], None] = lambda: None,
+        purged: Callable[[], None] = lambda: None,
     ) -> None:
         self._target = target
         self._journal = journal
@@ -62,10 +63,12 @@ class Dispatcher:
         self._gate = gate
         self._observe = observe
         self._now = now
-        self._attempts = Attempts(bucket=target.bucket, policy=target.retry, chance=chance)
+        self._chance = chance
+        self._attempts = _attempts(target, chance)
         self._verifier = verifier
         self._confirmation = confirmation
         self._removed = removed
+        self._purged = purged
         self._verifying = 0
         self._queue: asyncio.Queue[Claim | None] = asyncio.Queue()
         self._ended: list[Ended] = []
@@ -76,24 +79,42 @@ class Dispatcher:
         self._stopping = False
         self._finishing = False
         self._settled = 0
-        self._turned_at = now()
+        self._calling: asyncio.TaskGroup | None = None
+        self._callers = 0
+        self._turned_at: datetime | None = None
 
     # -- lifetime --------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Work until `stop`, or until `finish` was called and nothing is or becomes due."""
         async with asyncio.TaskGroup() as calling:
-            for number in range(self._target.concurrency):
-                calling.create_task(self._call_forever(), name=f"call {self._target.mirror} {number}")
+            self._calling = calling
+            self._employ(self._target.concurrency)
             if self._verifier is not None:
                 calling.create_task(self._verifier.run(self._take_back), name=f"verify {self._target.mirror}")
             try:
                 await self._turn_forever()
             finally:
-                for _ in range(self._target.concurrency):
-                    self._queue.put_nowait(None)
+                self._employ(0)
                 if self._verifier is not None:
                     self._verifier.close()
+
+    def adjust(self, target: Target) -> None:
+        """From now on it is asked in this way: with other retries, by more callers or fewer."""
+        self._target = target
+        self._attempts = _attempts(target, self._chance)
+        if self._calling is not None and not self._stopping:
+            self._employ(target.concurrency)
+        self.wake()
+
+    def _employ(self, callers: int) -> None:
+        """Have so many of them; who is one too many leaves when what was queued before has been asked."""
+        assert self._calling is not None
+        for number in range(self._callers, callers):
+            self._calling.create_task(self._call_forever(), name=f"call {self._target.mirror} {number}")
+        for _ in range(callers, self._callers):
+            self._queue.put_nowait(None)
+        self._callers = callers
 
     def wake(self) -> None:
         """Something may be due."""
@@ -139,13 +160,14 @@ class Dispatcher:
         return self._gate.held
 
     def stuck_for(self, now: datetime) -> timedelta:
-        """How long this half has not taken a turn; idle and waiting for slow calls are turns."""
-        return now - self._turned_at
+        """How long this half, once it runs, has not taken a turn; idle and waiting for slow calls are turns."""
+        return now - self._turned_at if self._turned_at else timedelta(0)
 
     # -- taking turns ----------------------------------------------------------------------------------
 
     async def _turn_forever(self) -> None:
         """Settle what has ended and claim what is due, in one transaction, again and again."""
+        self._turned_at = self._now()
         await self._journal.bring_forward(self._target.mirror, _OF_AN_EARLIER_DAY)
         while True:
             self._woken.clear()
@@ -187,7 +209,7 @@ class Dispatcher:
             if keys:
                 log.info("keys.revived", mirror=self._target.mirror, keys=keys, since=recovery.since)
                 self._woken.set()
-        conditions = self._gate.take_conditions(now)
+        conditions = None if self._stopping else self._gate.take_conditions(now)  # the word may be a successor's now
         if conditions is not None:
             await self._journal.set_conditions(self._target.mirror, conditions)
 
@@ -207,6 +229,8 @@ class Dispatcher:
         self._settled += sum(isinstance(end.step, Done | Park) for end in ends)
         if any(end.found is None and end.asked_for is not None for end in ends):
             self._removed()  # it waits for the guard now, who may have looked while it was claimed
+        if target.tells_cdn and any(end.purge for end in ends):
+            self._purged()
         self._unsettled += len(rows) - len(ends)
         return rows
 
@@ -314,6 +338,10 @@ class Dispatcher:
         if row.wanted is None and not claim.seen:
             return False
         return (row.lease_until or now) - now >= self._target.call_limit
+
+
+def _attempts(target: Target, chance: Callable[[], float]) -> Attempts:
+    return Attempts(bucket=target.bucket, policy=target.retry, chance=chance, cdn=target.tells_cdn)
 
 
 _OF_AN_EARLIER_DAY = (Outcome.REFUSED, Outcome.UNAVAILABLE, Outcome.ORIGIN_FAILING, Outcome.THROTTLED)

@@ -1,6 +1,6 @@
 """Settings' feed sections to feeds that run: one reader for each feed, however many mirrors follow it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from hashlib import blake2b
@@ -12,6 +12,7 @@ from mirrord.decisions.feed_findings import Posted
 from mirrord.decisions.feed_keys import FeedKeys, KeyFrom
 from mirrord.decisions.findings import Subject
 from mirrord.decisions.keymap import Selection
+from mirrord.doors import Doors
 from mirrord.feed_settings import (
     CouchDbFeed,
     FeedSource,
@@ -38,15 +39,12 @@ from mirrord.sources.feed.probing import PATIENCE, FeedProbe, SnapshotProbe
 from mirrord.sources.feed.reconciling import Reconciling
 from mirrord.sources.feed.searching import ResourceSync
 from mirrord.sources.feed.shared import SharedFeed
-from mirrord.sources.feed.snapshot import Form, Snapshot
+from mirrord.sources.feed.snapshot import Form
 from mirrord.sources.feed.source import FeedSource as FeedOrigin
 from mirrord.sources.feed.sse import Sse
 from mirrord.sources.feed.walk import Walk
 
 if TYPE_CHECKING:
-    from starlette.routing import Route
-
-    from mirrord.listener import Listener
     from mirrord.preflight import Probe
     from mirrord.sources.feed.deliveries import Take
     from mirrord.sources.feed.hooks import Hook
@@ -71,15 +69,21 @@ class Feeds:
     """All feeds of one service."""
 
     def __init__(
-        self, settings: Settings, *, user_agent: str, now: Callable[[], datetime], chance: Callable[[], float]
+        self,
+        settings: Settings,
+        *,
+        doors: Doors,
+        user_agent: str,
+        now: Callable[[], datetime],
+        chance: Callable[[], float],
     ) -> None:
         self._status_listen = settings.status.listen
+        self._doors = doors
         self._user_agent = user_agent
         self._now = now
         self._chance = chance
         self._read: list[tuple[ReadFeed, SharedFeed]] = []
-        self._looked: list[tuple[_Looked, Snapshot]] = []
-        self._routes: dict[str, list[Route]] = {}
+        self._looked: list[tuple[_Looked, Walk]] = []
 
     def source(self, mirror: Mirror, feed: FeedSource, selection: Selection) -> FeedOrigin:
         """The mirror's feed; what it shares with others is made once."""
@@ -103,18 +107,6 @@ class Feeds:
             rules=_rules(mirror, feed),
         )
         return origin
-
-    def listeners(self) -> "Sequence[Listener]":
-        """What has to listen for those that push."""
-        if not self._routes:
-            return ()
-        from mirrord.listener import Listener  # noqa: PLC0415 - a tenth of the whole start
-
-        return [
-            Listener(host, int(port), routes)
-            for address, routes in self._routes.items()
-            for host, _, port in (address.rpartition(":"),)
-        ]
 
     def probes(self, mirror: Mirror, feed: FeedSource, selection: Selection) -> "list[Probe]":
         """What can be asked of the feed before it is followed; all of it from its beginning."""
@@ -144,8 +136,8 @@ class Feeds:
         from_now = feed.start == "now" or mirror.directory is not None
         same = feed.model_copy(update={**_OWN, "start": "now" if from_now else "beginning"})
         for section, shared in self._read:
-            if section == same:
-                return shared
+            if section == same and not shared.unused:
+                return shared.join()
         dialect, limits = _dialect(feed), _limits(feed)
         shared = SharedFeed(
             dialect,
@@ -163,8 +155,8 @@ class Feeds:
             now=self._now,
             chance=self._chance,
         )
-        self._read.append((same, shared))
-        return shared
+        self._read = [each for each in self._read if not each[1].unused] + [(same, shared)]
+        return shared.join()
 
     def _fetcher(self, feed: FeedSource, home: str, patience: Patience | None = None) -> Fetcher:
         """For `home`; what the settings say to the feed is not told to another origin."""
@@ -197,10 +189,10 @@ class Feeds:
             chance=self._chance,
         )
 
-    def _snapshot(self, looked: _Looked, feed: FeedSource, every: timedelta) -> Snapshot:
+    def _snapshot(self, looked: _Looked, feed: FeedSource, every: timedelta) -> Walk:
         for known, snapshot in self._looked:
-            if known == looked:
-                return snapshot
+            if known == looked and not snapshot.unused:
+                return snapshot.join()
         url, form = _form(looked, feed)
         limits = _limits(feed)
         made = Walk(
@@ -212,8 +204,8 @@ class Feeds:
             fresh_for=min(every / 2, timedelta(minutes=5)),
             now=self._now,
         )
-        self._looked.append((looked, made))
-        return made
+        self._looked = [each for each in self._looked if not each[1].unused] + [(looked, made)]
+        return made.join()
 
     # -- feeds that push ---------------------------------------------------------------------------------
 
@@ -235,7 +227,7 @@ class Feeds:
             bucket=feed.s3_bucket or None,
             body_most=feed.body,
         )
-        self._routes.setdefault(feed.listen or self._status_listen, []).extend(hook.routes())
+        self._doors.open(feed.listen or self._status_listen, mirror.name, hook.routes())
         return hook
 
 

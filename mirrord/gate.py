@@ -108,6 +108,14 @@ class Gate:
         self._elsewhere: Condition | None = None
         self._hot_since: datetime | None = None
 
+    def adjust(self, *, concurrency: int, per_second: float) -> None:
+        """From now on the settings allow this; what the answers have shown so far stays known."""
+        if per_second != self._slowest:
+            self._limiter, self._slowest = _limiter(per_second), per_second
+        self._concurrency = concurrency
+        self._ramp = min(self._ramp, concurrency)
+        self._moved.set()
+
     # -- who may go ------------------------------------------------------------------------------------
 
     def room(self, now: datetime, working: int) -> int:
@@ -312,6 +320,11 @@ class Gate:
             return None
         self._said = found
         return found
+
+    @property
+    def in_force(self) -> tuple[Condition, ...]:
+        """What was taken last."""
+        return self._said or ()
 
     def _conditions(self) -> list[Condition]:
         found = []

@@ -36,6 +36,11 @@ class RemovalGuard:
         self._noticed = asyncio.Event()
         self._said = Decision()
 
+    def adjust(self, limit: RemovalLimit) -> None:
+        """From now on this many may go at once; what is held is judged again."""
+        self._limit = limit
+        self._noticed.set()
+
     def notice(self) -> None:
         """A removal was recorded."""
         self._noticed.set()

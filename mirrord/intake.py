@@ -73,6 +73,11 @@ class Intake:
         await self._started.wait()
 
     @property
+    def has_started(self) -> bool:
+        """Whether the source listens, or has said why it cannot."""
+        return self._started.is_set()
+
+    @property
     def rules(self) -> IntakeRules:
         """How changes of this mirror are taken in."""
         return self._rules

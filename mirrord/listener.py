@@ -8,7 +8,7 @@ import contextlib
 import errno
 import logging
 import socket
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -33,9 +33,12 @@ class Listener:
     """Serves `routes` once; whoever owns it awaits `run`."""
 
     def __init__(
-        self, host: str, port: int, routes: Sequence[BaseRoute], *, grace: timedelta = timedelta(seconds=2)
+        self, host: str, port: int, routes: list[BaseRoute], *, grace: timedelta = timedelta(seconds=2)
     ) -> None:
-        """`port` 0 takes a free one. `grace`: how long requests that are under way have to end."""
+        """`port` 0 takes a free one. `routes` may change: every request finds those that are there then.
+
+        `grace`: how long requests that are under way have to end.
+        """
         self._host = host.removeprefix("[").removesuffix("]")
         self._port = port
         self._routes = routes
@@ -80,7 +83,8 @@ class Listener:
         self._settled.set()
 
     def _config(self) -> uvicorn.Config:
-        app = Starlette(routes=list(self._routes))
+        app = Starlette()
+        app.router.routes = self._routes
         app.router.redirect_slashes = False  # who posts must not be redirected (CloudEvents http-webhook.md, 2.2)
         return uvicorn.Config(
             app,
@@ -180,7 +184,8 @@ def _listening_on(found: Iterable[tuple[int, int, int, str, tuple[Any, ...]]]) -
 
 
 def _listening(family: int, address: tuple[Any, ...]) -> socket.socket:
-    listening = socket.socket(family, socket.SOCK_STREAM)
+    # named, or asyncio leaves out TCP_NODELAY, and every answer waits 40 ms
+    listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:

@@ -4,47 +4,31 @@ import os
 import random
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
-from mirrord import __version__
-from mirrord.audit import Audit
-from mirrord.confirmation import Confirmation
-from mirrord.daemon import Mirror, Service
+from mirrord import __version__, halves
+from mirrord.daemon import Renewed, Service
 from mirrord.decisions.findings import Wanted
-from mirrord.decisions.keymap import DEFAULT_EXCLUDE, Selection
-from mirrord.decisions.pulling import GROWTH_MOST
-from mirrord.decisions.removals import RemovalLimit
-from mirrord.decisions.retry import RetryPolicy
-from mirrord.decisions.staleness import IntakeRules, NewKeys, OnRemoved, lease_for
-from mirrord.dispatcher import Dispatcher
+from mirrord.doors import Doors
 from mirrord.feeds import Feeds
-from mirrord.gate import Gate
-from mirrord.guard import RemovalGuard
-from mirrord.intake import Intake
-from mirrord.inventory import Inventory
-from mirrord.journal.listing import Listing
+from mirrord.fleet import Fleet
+from mirrord.halves import Shared
+from mirrord.housekeeping import Housekeeping
 from mirrord.journal.patience import PatientJournal
-from mirrord.journal.store import Journal
+from mirrord.journal.pruning import Kept
 from mirrord.kodo.auth import Credentials
 from mirrord.kodo.client import KodoClient
-from mirrord.kodo.etag import etag_of
 from mirrord.kodo.exchange import Answer, Base, NoAnswer, Sender, Timeouts
 from mirrord.kodo.hosts import Hosts
 from mirrord.kodo.protocol import Host
 from mirrord.model.attempt import Operation
 from mirrord.preflight import Preflight, sample
-from mirrord.pulls import Pulls
-from mirrord.settings import DirectorySource as DirectorySection
+from mirrord.renewal import Renewal, renewal
 from mirrord.settings import Mirror as MirrorSettings
 from mirrord.settings import Settings
-from mirrord.sources.contract import Source
-from mirrord.sources.directory import DirectorySettings, DirectorySource
-from mirrord.sources.hinted import HintedDirectory
+from mirrord.status.meters import Meters
 from mirrord.systemd import Notifier
-from mirrord.target import Target
-from mirrord.verifier import STATS_MOST, VERIFICATION_MOST, Verifier
 
 USER_AGENT = f"mirrord/{__version__}"
 DRAIN_MOST = timedelta(seconds=30)
@@ -76,33 +60,84 @@ def _wall_clock() -> datetime:
 now = SteadyClock()
 
 
+class Assembly:
+    """What one process runs, and how it becomes what other settings ask for."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Everything connected and opened, not yet running. Raises JournalUnavailable."""
+        self.settings = settings
+        """Those in force."""
+        self._meters = Meters(_wall_clock)
+        journal = PatientJournal(settings.journal.url, now=now, committed=self._meters.committed)
+        journal.open()
+        wire = _wire(settings)
+        self._kodo = _client(settings, wire)
+        self._doors = Doors()
+        self._shared = Shared(
+            settings=settings.kodo,
+            journal=journal,
+            kodo=self._kodo,
+            wire=wire,
+            feeds=_feeds(settings, self._doors),
+            now=now,
+            wall=_wall_clock,
+            chance=random.random,
+            user_agent=USER_AGENT,
+        )
+        drain_most = min(DRAIN_MOST, settings.kodo.timeouts.read)
+        mirrors = [halves.joined(each, self._shared) for each in settings.mirror]
+        self.service = Service(
+            fleet=Fleet(mirrors, journal=journal, now=now, drain_most=drain_most),
+            preflights=[_preflight(each, self._kodo, wire) for each in settings.mirror],
+            doors=self._doors,
+            journal=journal,
+            kodo=self._kodo,
+            notifier=Notifier.from_environment(os.environ),
+            now=now,
+            monotonic_ns=time.monotonic_ns,
+            drain_most=drain_most,
+            beside={"housekeeping": Housekeeping(journal=journal, mirrors=self._kept, now=now)},
+            version=__version__,
+        )
+
+    def show(self) -> None:
+        """From its start on let the service show itself, where the settings say so."""
+        if not self.settings.status.listen:
+            return
+        from mirrord import shown  # noqa: PLC0415 - a web server and templates: only where somebody may look
+
+        shown.show(self.service, self.settings, self._doors, self._meters, _wall_clock)
+
+    def renew(self, wanted: Settings) -> tuple[Renewal, Renewed]:
+        """What changes when `wanted` are taken, and the objects that are to run then; those to adjust are."""
+        changes = renewal(self.settings, wanted)
+        for name in changes.stop:
+            self._doors.shut(name)
+        running = {mirror.name: mirror for mirror in self.service.mirrors}
+        for mirror in changes.adjust:
+            halves.adjust(running[mirror.name], mirror, self._shared.settings)
+        self.settings = changes.effective
+        return changes, Renewed(
+            stop=changes.stop,
+            start=[halves.joined(each, self._shared) for each in changes.start],
+            order=[mirror.name for mirror in wanted.mirror],
+            preflights=[_preflight(each, self._kodo, self._shared.wire) for each in changes.start],
+        )
+
+    def _kept(self) -> list[Kept]:
+        return [Kept(mirror=each.name, feed=each.feed) for each in self.service.mirrors]
+
+
 def service(settings: Settings) -> Service:
-    """Everything that `settings` ask for, connected and opened, not yet running. Raises JournalUnavailable."""
-    journal = PatientJournal(settings.journal.url, now=now)
-    journal.open()
-    wire = _wire(settings)
-    kodo = _client(settings, wire)
-    feeds = Feeds(settings, user_agent=USER_AGENT, now=now, chance=random.random)
-    shared = _Shared(settings, journal, kodo, wire, feeds)
-    mirrors = [_mirror(each, shared) for each in settings.mirror]
-    return Service(
-        preflights=[_preflight(each, kodo, wire) for each in settings.mirror],
-        mirrors=mirrors,
-        listeners=feeds.listeners(),
-        journal=journal,
-        kodo=kodo,
-        notifier=Notifier.from_environment(os.environ),
-        now=now,
-        drain_most=min(DRAIN_MOST, settings.kodo.timeouts.read),
-    )
+    """For one look, or for as long as somebody waits. Raises JournalUnavailable."""
+    return Assembly(settings).service
 
 
 class _WireOnDemand:
     """Opens the wire when there is something to ask: a look that finds nothing new need not load an HTTP client."""
 
-    def __init__(self, timeouts: Timeouts, connections: int) -> None:
+    def __init__(self, timeouts: Timeouts) -> None:
         self._timeouts = timeouts
-        self._connections = connections
         self._wire: Sender | None = None
 
     async def send(
@@ -118,7 +153,7 @@ class _WireOnDemand:
         if self._wire is None:
             from mirrord.kodo.wire import Wire  # noqa: PLC0415 - a fifth of the whole start
 
-            self._wire = Wire(timeouts=self._timeouts, connections=self._connections)
+            self._wire = Wire(timeouts=self._timeouts)
         return await self._wire.send(method, base, target, headers, body, read=read)
 
     async def close(self) -> None:
@@ -130,8 +165,12 @@ def preflights(settings: Settings) -> tuple[list[Preflight], KodoClient]:
     """What `check --online` asks, a preflight for each mirror; the client is to be closed then."""
     wire = _wire(settings)
     kodo = _client(settings, wire)
-    feeds = Feeds(settings, user_agent=USER_AGENT, now=now, chance=random.random)
+    feeds = _feeds(settings, Doors())
     return [_preflight(each, kodo, wire, feeds) for each in settings.mirror], kodo
+
+
+def _feeds(settings: Settings, doors: Doors) -> Feeds:
+    return Feeds(settings, doors=doors, user_agent=USER_AGENT, now=now, chance=random.random)
 
 
 def _preflight(mirror: MirrorSettings, kodo: KodoClient, wire: Sender, feeds: Feeds | None = None) -> Preflight:
@@ -148,22 +187,18 @@ def _preflight(mirror: MirrorSettings, kodo: KodoClient, wire: Sender, feeds: Fe
         kodo=kodo,
         wire=wire,
         sample=lambda: (
-            sample(source.path, _selection(mirror), mirror.key_prefix, follow_symlinks=source.follow_symlinks)
+            sample(source.path, halves.selection(mirror), mirror.key_prefix, follow_symlinks=source.follow_symlinks)
             if source is not None
             else None
         ),
         user_agent=USER_AGENT,
-        probes=() if feed is None or feeds is None else feeds.probes(mirror, feed, _selection(mirror)),
+        probes=() if feed is None or feeds is None else feeds.probes(mirror, feed, halves.selection(mirror)),
     )
-
-
-def _selection(mirror: MirrorSettings) -> Selection:
-    return Selection(mirror.include, DEFAULT_EXCLUDE if mirror.exclude is None else mirror.exclude)
 
 
 def _wire(settings: Settings) -> Sender:
     timeouts = Timeouts(connect=settings.kodo.timeouts.connect, read=settings.kodo.timeouts.read)
-    return _WireOnDemand(timeouts, connections=sum(each.pace.concurrency + STATS_MOST for each in settings.mirror))
+    return _WireOnDemand(timeouts)
 
 
 def _client(settings: Settings, wire: Sender) -> KodoClient:
@@ -181,176 +216,4 @@ def _client(settings: Settings, wire: Sender) -> KodoClient:
         scheme=settings.kodo.scheme,
         user_agent=USER_AGENT,
         now=_wall_clock,
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Shared:
-    """What all mirrors have in common."""
-
-    settings: Settings
-    journal: Journal
-    kodo: KodoClient
-    wire: Sender
-    feeds: Feeds
-
-
-def _mirror(mirror: MirrorSettings, shared: _Shared) -> Mirror:
-    journal, kodo, source = shared.journal, shared.kodo, _source(mirror, shared.feeds)
-    rules = IntakeRules(
-        on_removed=OnRemoved(mirror.on_removed),
-        new_keys=_NEW_KEYS[mirror.first_run],
-        thorough=mirror.first_run == "verify",
-    )
-    target = _target(mirror, shared.settings, rules)
-    gate = _gate(mirror)
-    dispatcher = Dispatcher(
-        target=target,
-        journal=journal,
-        pulls=Pulls(target, kodo, hash_of=source.hash_of, now=now, wall=_wall_clock),
-        gate=gate,
-        observe=source.observe,
-        now=now,
-        chance=random.random,
-        verifier=_verifier(mirror, kodo, source),
-        confirmation=_confirmation(mirror, shared.wire),
-        removed=lambda: guard.notice(),  # noqa: PLW0108 - each of the two needs the other
-    )
-    guard = RemovalGuard(
-        mirror=mirror.name,
-        journal=journal,
-        on_removed=rules.on_removed,
-        limit=RemovalLimit(count=mirror.removal_limit.count, fraction=mirror.removal_limit.fraction),
-        now=now,
-        due=dispatcher.wake,
-    )
-    listing = Listing(journal, mirror.name, f"{mirror.bucket}:{mirror.key_prefix}")
-    inventory = Inventory(
-        mirror=mirror.name,
-        bucket=mirror.bucket,
-        prefix=mirror.key_prefix,
-        listing=listing,
-        kodo=kodo,
-        now=now,
-        chance=random.random,
-        tell=gate.tell,
-    )
-    intake = Intake(
-        mirror=mirror.name,
-        source=source,
-        journal=journal,
-        rules=rules,
-        now=now,
-        stale=dispatcher.wake,
-        guard=guard,
-        inventory=inventory,
-    )
-    audit = Audit(
-        mirror=mirror.name,
-        prefix=mirror.key_prefix,
-        every=mirror.audit_every,
-        journal=journal,
-        listing=listing,
-        inventory=inventory,
-        now=now,
-        stale=dispatcher.wake,
-    )
-    return Mirror(mirror.name, source, intake, dispatcher, audit if mirror.audit_every else None)
-
-
-def _gate(mirror: MirrorSettings) -> Gate:
-    return Gate(
-        mirror=mirror.name,
-        bucket=mirror.bucket,
-        concurrency=mirror.pace.concurrency,
-        per_second=mirror.pace.per_second,
-        now=now,
-        chance=random.random,
-    )
-
-
-_NEW_KEYS = {
-    "adopt": NewKeys.FRESH,
-    "refresh": NewKeys.STALE,
-    "compare": NewKeys.COMPARED,
-    "verify": NewKeys.COMPARED,
-}
-
-
-def _verifier(mirror: MirrorSettings, kodo: KodoClient, source: Source) -> Verifier | None:
-    if mirror.verify == "off":
-        return None
-    return Verifier(mirror=mirror.name, bucket=mirror.bucket, kodo=kodo, hash_of=source.hash_of, now=now)
-
-
-def _confirmation(mirror: MirrorSettings, wire: Sender) -> Confirmation | None:
-    feed = mirror.feed
-    if feed is None or not feed.confirm_origin or mirror.origin_url is None:
-        return None
-    return Confirmation(
-        mirror=mirror.name,
-        origin=mirror.origin_url,
-        most=feed.confirm_most,
-        wire=wire,
-        user_agent=USER_AGENT,
-        now=now,
-    )
-
-
-def _source(mirror: MirrorSettings, feeds: Feeds) -> Source:
-    selection = _selection(mirror)
-    directory = None if mirror.directory is None else _directory(mirror, mirror.directory, selection)
-    feed = None if mirror.feed is None else feeds.source(mirror, mirror.feed, selection)
-    if directory is not None and feed is not None:
-        return HintedDirectory(mirror.name, directory, feed)
-    found = directory or feed
-    assert found is not None
-    return found
-
-
-def _directory(mirror: MirrorSettings, source: DirectorySection, selection: Selection) -> DirectorySource:
-    return DirectorySource(
-        DirectorySettings(
-            root=source.path,
-            mirror=mirror.name,
-            key_prefix=mirror.key_prefix,
-            watch=source.watch,
-            settle=source.settle,
-            settle_limit=source.settle_limit,
-            rescan_every=source.rescan_every,
-            rescan_limited_every=source.rescan_limited_every,
-            follow_symlinks=source.follow_symlinks,
-        ),
-        selection,
-        now,
-        etag_of,
-    )
-
-
-def _async_above(mirror: MirrorSettings) -> int | None:
-    if mirror.origin_url is None or mirror.operation == "glb-fetch" or mirror.async_above == "off":
-        return None
-    return mirror.async_above
-
-
-def _target(mirror: MirrorSettings, settings: Settings, rules: IntakeRules) -> Target:
-    timeouts = settings.kodo.timeouts
-    verification = timedelta(0) if mirror.verify == "off" else VERIFICATION_MOST
-    return Target(
-        mirror=mirror.name,
-        bucket=mirror.bucket,
-        operation=Operation(mirror.operation),
-        origin_url=mirror.origin_url,
-        rules=rules,
-        retry=RetryPolicy(
-            first_delay=mirror.retry.first_delay,
-            max_delay=mirror.retry.max_delay,
-            max_attempts=mirror.retry.max_attempts,
-        ),
-        lease=lease_for(timeouts.connect, timeouts.read + GROWTH_MOST, verification),
-        call_limit=timeouts.connect + timeouts.read + GROWTH_MOST + verification,
-        concurrency=mirror.pace.concurrency,
-        read_timeout=timeouts.read,
-        async_above=_async_above(mirror),
-        sees_origin=mirror.directory is not None,
     )

@@ -20,6 +20,7 @@ from mirrord.decisions.retry import RetryPolicy
 from mirrord.decisions.staleness import MOVED_ON_PAUSE, IntakeRules, OnRemoved
 from mirrord.dispatcher import Dispatcher
 from mirrord.gate import PROBE_PATIENCE, Gate
+from mirrord.journal import purges
 from mirrord.journal.report import report, unfinished
 from mirrord.journal.store import Journal
 from mirrord.journal.tables import IS_CLAIMED, IS_STALE, from_microseconds, objects
@@ -64,6 +65,7 @@ class Bench:
     on_observe: Callable[[], object] = lambda: None
     chance: float = 0.0
     on_removed: Callable[[], object] = lambda: None
+    on_purged: Callable[[], object] = lambda: None
     wall_ahead: timedelta = timedelta(0)
     """What the wall clock shows more than the one that nobody sets."""
 
@@ -99,6 +101,7 @@ class Bench:
             chance=lambda: self.chance,
             verifier=verifier,
             removed=lambda: self.on_removed(),  # noqa: PLW0108 - a test may say later what is to happen
+            purged=lambda: self.on_purged(),  # noqa: PLW0108
         )
 
     def verifying(self, target: Target = TARGET) -> Dispatcher:
@@ -1104,3 +1107,22 @@ def test_after_any_replies_every_key_is_fresh_or_parked_for_a_reason_of_its_own(
 
 def _is_over(bench: Bench, calls: float) -> bool:
     return len(bench.kodo.asked) >= calls or {row.state for row in bench.left().values()} <= {State.PARKED}
+
+
+@pytest.mark.parametrize("tells", [True, False], ids=["with-a-cdn", "without"])
+def test_a_verified_key_wakes_who_tells_the_cdn_when_it_is_in_the_journal(tmp_path: Path, tells: bool) -> None:
+    @with_bench
+    async def scenario(bench: Bench) -> None:
+        woken = list[str]()
+        bench.on_purged = lambda: woken.append("purged")
+        bench.kodo.holds = {"a": holding("1"), "b": holding("1")}
+        await bench.publish("a", "b")
+
+        await bench.finish(bench.verifying(replace(TARGET, tells_cdn=tells)))
+
+        waiting = await purges.first(bench.journal, "docs", 10)
+        assert bench.fresh() == 2
+        assert [each.key for each in waiting] == (["a", "b"] if tells else [])
+        assert bool(woken) is tells
+
+    scenario(tmp_path)

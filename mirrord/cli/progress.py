@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from mirrord.daemon import Mirror
+from mirrord.fleet import Mirror
 
 PERIOD_S = 0.1
 

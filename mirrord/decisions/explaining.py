@@ -213,6 +213,7 @@ _CONDITIONS = {
     "kodo": "breaker of Kodo open",
     "throttled": "throttled",
     "listing": "the first run waits for the bucket's listing",
+    "cdn": "the CDN is not told of what was refreshed",
     PACED: "slowed down",
 }
 _WHY = {

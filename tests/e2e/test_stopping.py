@@ -106,9 +106,9 @@ def test_kill_9_in_the_middle_of_a_burst_loses_nothing(place: Place) -> None:
     publishing = threading.Thread(target=publish)
     publishing.start()
     service.until_said("refresh.attempted", 30)
+    publishing.join()  # what is changed again while nobody runs is asked for at its start, whatever still pulls it
     service.send(signal.SIGKILL)
     killed = service.wait()
-    publishing.join()
     place.write("while it was down.txt")
     place.write("0/0.txt", "newest")
     keys = keys_below(place.www, place.www)
@@ -125,3 +125,14 @@ def test_kill_9_in_the_middle_of_a_burst_loses_nothing(place: Place) -> None:
     assert {key: most for key, most in place.kodo.max_overlap("docs").items() if most > 1} == {}
     lines = [line for each in (killed, stopped, finished) for line in each.said("refresh.attempted")]
     assert {line["reqid"] for line in lines} <= {call["reqid"] for call in place.kodo.calls("prefetch")}
+
+
+def test_sigusr1_shows_where_every_thread_is_and_ends_nothing(place: Place) -> None:
+    service = place.run()
+
+    service.send(signal.SIGUSR1)
+    service.until(lambda: any("most recent call first" in line for line in service.noise), "the stacks")
+    place.write("a.txt")
+    place.until_equal(service, {"a.txt"})
+
+    assert service.stop().code == 0

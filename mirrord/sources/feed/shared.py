@@ -9,7 +9,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, Self
 
 from mirrord.sources.feed.dialect import Dialect, Limits, Naming
 from mirrord.sources.feed.fetching import Fetcher
@@ -100,6 +100,8 @@ class SharedFeed:
         self._chance = chance
         self._patience_s = patience.total_seconds()
         self._crowds: list[_Crowd] = []
+        self._users = 0
+        self.unused = False
 
     @property
     def name(self) -> str:
@@ -134,8 +136,17 @@ class SharedFeed:
         crowd = self._crowd(follower)
         await crowd.lane.read_to_end(await follower.place(), from_now=self._from_now and not follower.begun)
 
+    def join(self) -> Self:
+        """One mirror more uses it, which says `close` when it does so no longer."""
+        self._users += 1
+        return self
+
     async def close(self) -> None:
-        await self._fetcher.close()
+        """With the last mirror's it lets go of its connections."""
+        self._users -= 1
+        if self._users <= 0:
+            self.unused = True
+            await self._fetcher.close()
 
     # -- leading -----------------------------------------------------------------------------------------
 

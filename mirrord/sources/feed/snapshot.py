@@ -52,7 +52,7 @@ class Snapshot(Protocol):
         """Everything that the last look found which went well. Blocks. Raises Unreadable."""
 
     async def close(self) -> None:
-        """Let go of connections and of what is on disk; may be said by every mirror that shares it."""
+        """Let go of connections and of what is on disk, once every mirror that shares it has said so."""
 
 
 class Leaf(Protocol):

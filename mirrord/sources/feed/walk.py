@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from functools import partial
-from typing import NoReturn, TypeVar
+from typing import NoReturn, Self, TypeVar
 from urllib.parse import urljoin
 
 from mirrord.sources.feed.dialect import Ask, Limits, Unreadable
@@ -47,6 +47,8 @@ class Walk:
         self._now = now
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="snapshot")
         self._looking = asyncio.Lock()
+        self._users = 0
+        self.unused = False
         self._shelf: Shelf | None = None
         self._last: State | None = None
         self._closed = False
@@ -76,7 +78,16 @@ class Walk:
         except (OSError, sqlite3.Error) as exc:
             _raise_unshelved(exc)
 
+    def join(self) -> Self:
+        """One mirror more uses it, which says `close` when it does so no longer."""
+        self._users += 1
+        return self
+
     async def close(self) -> None:
+        self._users -= 1
+        if self._users > 0:
+            return
+        self.unused = True
         await self._fetcher.close()
         shelf, self._shelf, self._last = self._shelf, None, None
         if shelf is not None:
@@ -143,7 +154,7 @@ class Walk:
             raise Unreachable(said, status=exc.status, retry_after=exc.retry_after) from exc
 
     async def _take_in(self, url: str, got: Got, asked_at: datetime, shelf: Shelf) -> Document:
-        leaf = self._form.begin(got.head)
+        leaf, kept = self._form.begin(got.head), False
         try:
             await self._in_thread(shelf.begin)
             count = 0
@@ -159,10 +170,10 @@ class Walk:
                 bad=tuple(leaf.bad),
             )
             await self._in_thread(partial(shelf.keep, document))
-            self._closed = leaf.closed
-        except BaseException:
-            await self._in_thread(shelf.restore)
-            raise
+            self._closed, kept = leaf.closed, True
+        finally:
+            if not kept:
+                await self._in_thread(shelf.restore)
         return document
 
     def _add(self, shelf: Shelf, leaf: Leaf, count: int, chunk: bytes | None) -> int:
