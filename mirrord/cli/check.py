@@ -20,7 +20,7 @@ OnlineOption = Annotated[
 
 
 def check(config: ConfigOption = None, *, online: OnlineOption = False, as_json: JsonOption = False) -> None:
-    """Validate the settings. Exit 0: usable; 1: Kodo or an origin says otherwise; 78: every mistake is listed."""
+    """Validate the settings, and list every mistake."""
     from mirrord.config import source_problems
 
     loaded = load(config)
@@ -57,7 +57,9 @@ async def _examined(loaded: "Loaded") -> "list[Finding]":
 def _print_settings(loaded: "Loaded", *, failed: bool) -> None:
     names = ", ".join(mirror.name for mirror in loaded.settings.mirror)
     said = "no mistake in the file itself, but see below" if failed else "usable"
-    typer.echo(f"{loaded.path}: {said}; mirrors: {names}; the secret key comes from the {loaded.secret_from}")
+    from mirrord.cli.tables import say
+
+    say(f"{loaded.path}: {said}; mirrors: {names}; the secret key comes from the {loaded.secret_from}")
 
 
 def _print_document(loaded: "Loaded", problems: "Sequence[Problem]", findings: "Sequence[Finding] | None") -> None:
@@ -79,25 +81,28 @@ def _print_document(loaded: "Loaded", problems: "Sequence[Problem]", findings: "
 
 def _print_findings(findings: "Sequence[Finding]") -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from mirrord.cli.tables import console, say
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for heading in ("mirror", "what", "", "says"):
         table.add_column(heading, overflow="fold", no_wrap=heading == "")
     for each in findings:
         word, style = _LEVELS[each.level.value]
-        evidence = f" (X-Reqid {each.reqid})" if each.reqid and word != "ok" else ""
-        says = Text(_printable(each.says + evidence))
-        table.add_row(Text(each.mirror), each.subject.value, Text(word, style), says)
-    Console(highlight=False).print(table)
+        table.add_row(Text(each.mirror), each.subject.value, Text(word, style), Text(_printable(each.says)))
+    console().print(table)
+    for each in findings:  # not in the table: a narrow column would break the id
+        if each.reqid and each.level.value != "ok":
+            asked = f"(X-Reqid {_printable(each.reqid)})"
+            say(f"{each.mirror}, {each.subject.value}: as Kodo answered {asked}", whole=[asked])
     subjects = defaultdict[tuple[str, str], list[str]](list)
     for each in findings:
         if each.advice:
             subjects[each.mirror, each.advice].append(each.subject.value)
     for (mirror, advice), about in subjects.items():
-        typer.echo(f"{mirror}, {', '.join(about)}: {_printable(advice)}")
+        say(f"{mirror}, {', '.join(about)}: {_printable(advice)}")
 
 
 def _printable(text: str) -> str:

@@ -29,7 +29,7 @@ def demo(
         bool, typer.Option("--keep", help="Then leave everything running until Ctrl-C, to edit files yourself.")
     ] = False,
 ) -> None:
-    """The whole thing on this machine in under a minute. Exit 0: bucket and origin are equal; 1: they are not."""
+    """The whole thing on this machine in under a minute."""
     raise typer.Exit(asyncio.run(_demo(keep=keep)))
 
 

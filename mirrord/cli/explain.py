@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mirrord.cli import completing
 from mirrord.cli.settings import EXIT_NOT_FRESH, ConfigOption, JsonOption, failures_said, load, mirror_named
-from mirrord.cli.stories import asked_at, key_of_path, nearest, tell, whole_text, why_unknown
+from mirrord.cli.stories import MirrorArgument, key_of_path, nearest, tell, whole_text, why_unknown
 
 if TYPE_CHECKING:
     from mirrord.decisions.explaining import Attempt, Passage
@@ -17,15 +18,17 @@ if TYPE_CHECKING:
 
 
 def explain(
-    mirror: Annotated[str, typer.Argument(metavar="MIRROR", help="The mirror's name in the settings.")],
-    key: Annotated[str, typer.Argument(metavar="KEY", help="The whole key, with the key_prefix.")],
+    mirror: MirrorArgument,
+    key: Annotated[
+        str, typer.Argument(metavar="KEY", help="The whole key, with the key_prefix.", autocompletion=completing.keys)
+    ],
     config: ConfigOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """Versions, state, why, last attempts, what comes next. Exit 0: here it is; 1: the key is not known."""
-    from mirrord.decisions.explaining import explained
+    """All that is known of one key. Versions, state, why, last attempts, what comes next."""
     from mirrord.journal.report import report_key
+    from mirrord.status.story import attempts_of, story_of
 
     loaded = load(config, need_secret=False)
     chosen, key, now = mirror_named(mirror, loaded), whole_text(key), datetime.now(UTC)
@@ -34,14 +37,13 @@ def explain(
         if found.row is None:
             _say_unknown(key, chosen, loaded.settings.journal.url, found.neighbours, as_json=as_json)
             raise typer.Exit(EXIT_NOT_FRESH)
-    attempts = _attempts(found)
-    story = explained(found.row, attempts, found.conditions, found.coverage, now, served=found.served)
+    story = story_of(found, now)
     if as_json:
         import orjson
 
-        typer.echo(orjson.dumps(_document(found.row, attempts, found, story)).decode())
+        typer.echo(orjson.dumps(_document(found.row, attempts_of(found), found, story)).decode())
     else:
-        tell(f"{chosen.name} {key!r}", story)
+        tell(f"{chosen.name} {key!r}", story, [repr(key)])
 
 
 def _say_unknown(key: str, mirror: "Mirror", url: str, neighbours: Sequence[str], *, as_json: bool) -> None:
@@ -52,9 +54,12 @@ def _say_unknown(key: str, mirror: "Mirror", url: str, neighbours: Sequence[str]
         document = {"mirror": mirror.name, "key": key, "state": None, "reason": reason, "alike": alike}
         typer.echo(orjson.dumps(document).decode())
         return
-    typer.echo(f"mirrord: {mirror.name} knows no key {key!r}: {reason}", err=True)
+    from mirrord.cli.tables import say
+
+    say(f"mirrord: {mirror.name} knows no key {key!r}: {reason}", whole=[repr(key)], err=True)
     if alike:
-        typer.echo(f"mirrord: known and alike: {', '.join(map(repr, alike))}", err=True)
+        names = [repr(each) for each in alike]
+        say(f"mirrord: known and alike: {', '.join(names)}", whole=names, err=True)
 
 
 def _alike(key: str, mirror: "Mirror", url: str, neighbours: Sequence[str]) -> list[str]:
@@ -71,24 +76,6 @@ def _alike(key: str, mirror: "Mirror", url: str, neighbours: Sequence[str]) -> l
         return [prefixed]
     around = [*neighbours, *found.neighbours]
     return nearest(key, around) or nearest(prefixed, around)
-
-
-def _attempts(found: "KeyReport") -> "list[Attempt]":
-    from mirrord.decisions.explaining import Attempt
-
-    return [
-        Attempt(
-            at=each.at,
-            operation=each.operation,
-            status=each.status,
-            outcome=each.outcome,
-            reqid=each.reqid,
-            asked_at=asked_at(each.reqid),
-            error=each.error,
-            duration=each.duration,
-        )
-        for each in found.tried
-    ]
 
 
 def _document(

@@ -3,10 +3,8 @@
 import asyncio
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import orjson
 import typer
 
 from mirrord.cli.settings import EXIT_NOT_FRESH, ConfigOption, JsonOption, configure_log, failures_said, load
@@ -23,7 +21,7 @@ LISTED_MOST = 20
 
 
 def once(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
-    """One scan; refresh until nothing is due. Exit 0: all fresh; 1: what is left is listed."""
+    """Refresh until nothing is due, and end. One look at every origin first; what is left at the end is listed."""
     loaded = load(config)
     with failures_said():
         came = asyncio.run(_once(loaded))
@@ -62,6 +60,8 @@ def _report(loaded: "Loaded", *, as_json: bool) -> bool:
     reports = report.report(url, names)
     left = {each.mirror: [] if each.settled else report.unfinished(url, each.mirror, 1_000_000) for each in reports}
     if as_json:
+        import orjson
+
         document = [as_document(each) | {"unfinished": list(map(row_document, left[each.mirror]))} for each in reports]
         typer.echo(orjson.dumps({"mirrors": document}).decode())
     else:
@@ -71,13 +71,18 @@ def _report(loaded: "Loaded", *, as_json: bool) -> bool:
 
 
 def _print(report: "MirrorReport", left: "Sequence[ObjectRow]") -> None:
-    from mirrord.cli.status import say_conditions
-    from mirrord.decisions.explaining import last_in_words
+    from mirrord.cli.stories import say_conditions
+    from mirrord.cli.tables import say
+    from mirrord.decisions.explaining import command, last_in_words
+    from mirrord.model.row import State
 
     counts = ", ".join(f"{count} {state.value}" for state, count in report.keys.items() if count)
-    typer.echo(f"{report.mirror}: {counts or 'no keys'}")
-    say_conditions(report, datetime.now(UTC))
+    say(f"{report.mirror}: {counts or 'no keys'}")
+    say_conditions(report.mirror, report.conditions, served=report.served)
     for row in left[:LISTED_MOST]:
-        typer.echo(f"  {row.state.value}  {row.key!r}  {last_in_words(row)}")
+        reqid = [f"(reqid {row.last_reqid})"] if row.last_reqid else []
+        say(f"{row.state.value}  {row.key!r}  {last_in_words(row)}", 2, whole=[repr(row.key), *reqid])
     if len(left) > LISTED_MOST:
-        typer.echo(f"  … and {len(left) - LISTED_MOST} more; --json lists all")
+        say(f"… and {len(left) - LISTED_MOST} more; --json lists all", 2)
+    if any(row.state in {State.PARKED, State.HELD} for row in left):
+        say(f"{report.mirror}: what to do about these: {command('parked', report.mirror)}")

@@ -7,26 +7,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mirrord.cli import completing
 from mirrord.cli.settings import ConfigOption, JsonOption, failures_said, load, mirror_named
-from mirrord.cli.stories import NAMED_MOST, say, say_held
+from mirrord.cli.stories import NAMED_MOST, say_held
 
 if TYPE_CHECKING:
-    from mirrord.model.row import ObjectRow
+    from mirrord.model.row import ObjectRow, State
 
 LISTED_MOST = 1_000_000
 
 
 def parked(
-    mirror: Annotated[str | None, typer.Argument(metavar="MIRROR", help="Only this mirror.")] = None,
+    mirror: Annotated[
+        str | None, typer.Argument(metavar="MIRROR", help="Only this mirror.", autocompletion=completing.mirrors)
+    ] = None,
     config: ConfigOption = None,
     *,
     as_json: JsonOption = False,
 ) -> None:
-    """List parked keys and held removals: what was wrong, what that means, since when, what to do.
-
-    --json: {"mirrors": [{"mirror", "keys": [{"key", "state" (parked or held), "stale_since", "attempts",
-    "status", "means", "reqid", "outcome", "error", "at", "removed", "advice", …}]}]}; times are ISO 8601, UTC.
-    """
+    """List what waits for a person. Of each key: what was wrong, what that means, since when, what to do."""
     from mirrord.journal.report import conditions_of, is_served, waiting_for_a_person
 
     loaded = load(config, need_secret=False)
@@ -62,7 +61,8 @@ def _document(row: "ObjectRow") -> dict[str, Any]:
 
 def _print(mirror: str, rows: "Sequence[ObjectRow]", now: datetime) -> None:
     """All of one mirror, by reason, those that most keys have first; each with what can be done, once."""
-    from mirrord.decisions.explaining import command, counted
+    from mirrord.cli.tables import say
+    from mirrord.decisions.explaining import counted
     from mirrord.model.row import State
 
     by_reason = defaultdict[tuple[State, str], list["ObjectRow"]](list)
@@ -73,20 +73,29 @@ def _print(mirror: str, rows: "Sequence[ObjectRow]", now: datetime) -> None:
     for (state, reason), alike in reasons[:NAMED_MOST]:
         say(f"{mirror}  {state.value}  {counted(len(alike), 'key')}: {reason}")
         for advice in dict.fromkeys(filter(None, map(_way_out, alike))):
-            say(advice, indent=4)
+            say(advice, 4)
         for row in alike[:named_most]:
-            typer.echo(f"    {row.key!r}  {_since(row, now)}")  # one line, however long: keys are copied
+            reqid = [f"X-Reqid {row.last_reqid}"] if row.last_reqid else []
+            say(f"{row.key!r}  {_since(row, now)}", 4, whole=[repr(row.key), *reqid])
         if len(alike) > named_most:
-            typer.echo(f"    … and {len(alike) - named_most} more; --json lists all")
+            say(f"… and {len(alike) - named_most} more; --json lists all", 4)
     if len(reasons) > NAMED_MOST:
-        typer.echo(f"{mirror}: … and {len(reasons) - NAMED_MOST} more reasons; --json lists all")
-    states = {row.state for row in rows}
+        say(f"{mirror}: … and {len(reasons) - NAMED_MOST} more reasons; --json lists all")
+    _say_ways_out(mirror, {row.state for row in rows})
+
+
+def _say_ways_out(mirror: str, states: "set[State]") -> None:
+    from mirrord.cli.tables import say
+    from mirrord.decisions.explaining import command
+    from mirrord.model.row import State
+
     if State.PARKED in states:
         retry = command("retry", mirror)
-        typer.echo(f"{mirror}: once the reason is gone: {retry} --all, or {retry} KEY")
+        whole = [f"{retry} --all", f"{retry} KEY"]
+        say(f"{mirror}: once the reason is gone: {whole[0]}, or {whole[1]}", whole=whole)
     if State.HELD in states:
-        let_go, kept = command("release", mirror), command("release --drop", mirror)
-        typer.echo(f"{mirror}: what is held is deleted by {let_go}, and stays there by {kept}")
+        whole = [let_go, kept] = [command("release", mirror), command("release --drop", mirror)]
+        say(f"{mirror}: what is held is deleted by {let_go}, and stays there by {kept}", whole=whole)
 
 
 def _reason(row: "ObjectRow") -> str:

@@ -21,7 +21,7 @@ _BUCKET = {None: "not asked", True: "listed", False: "unavailable"}
 
 
 def plan(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
-    """What `once` would do and why; changes nothing, not even the journal. Exit 0: this is the plan."""
+    """What `once` would do, key by key. Changes nothing, not even the journal."""
     loaded = load(config)
     configure_log(loaded)
     with failures_said(), tempfile.TemporaryDirectory(prefix="mirrord-plan-") as directory:
@@ -55,6 +55,7 @@ async def _look(settings: "Settings") -> "tuple[signal.Signals | None, dict[str,
 
 
 def _show(settings: "Settings", asked: "dict[str, bool | None]", *, as_json: bool) -> None:
+    from mirrord.cli.tables import say
     from mirrord.decisions.planning import planned
     from mirrord.journal.report import report
     from mirrord.journal.snapshot import unsettled
@@ -66,9 +67,10 @@ def _show(settings: "Settings", asked: "dict[str, bool | None]", *, as_json: boo
         if as_json:
             documents.append(_document(each, asked[each.mirror], list(found)))
             continue
-        typer.echo(f"{each.mirror}: {_summary(each, asked[each.mirror])}")
+        say(f"{each.mirror}: {_summary(each, asked[each.mirror])}")
         for key in found:
-            typer.echo(f"  {key.action.value:<8} {_why(key):<18} {key.row.key!r}")
+            name = repr(key.row.key)
+            say(f"{key.action.value:<8} {_why(key):<18} {name}", 2, whole=[name])
     if as_json:
         import orjson
 

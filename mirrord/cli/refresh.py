@@ -5,19 +5,16 @@ from typing import Annotated
 import typer
 
 from mirrord.cli.settings import ConfigOption, JsonOption
-from mirrord.cli.stories import KeysArgument, ask
+from mirrord.cli.stories import KeysArgument, MirrorArgument, ask
 
 
 def refresh(
-    mirror: Annotated[str, typer.Argument(metavar="MIRROR", help="The mirror's name in the settings.")],
+    mirror: MirrorArgument,
     keys: KeysArgument = None,
     config: ConfigOption = None,
     *,
     every: Annotated[bool, typer.Option("--all", help="Every key of the mirror that the origin has.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make keys due now; a running service asks for them within seconds.
-
-    Exit 0: done; 1: some KEY is unknown, or gone at the origin.
-    """
+    """Make keys due now. A running service asks for them within seconds."""
     ask("refresh", mirror, keys, every=every, config=config, as_json=as_json)

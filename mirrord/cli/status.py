@@ -1,46 +1,97 @@
 """`mirrord status`: where each mirror stands, from the journal."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mirrord.cli.settings import EXIT_NOT_FRESH, ConfigOption, JsonOption, failures_said, load
-from mirrord.cli.stories import UNSERVED, say
 
 if TYPE_CHECKING:
-    from mirrord.journal.report import MirrorReport
+    from mirrord.cli.overview import Overview
+    from mirrord.config import Loaded
+    from mirrord.journal.report import Failing, MirrorReport
     from mirrord.model.condition import Condition
     from mirrord.model.cursor import Cursor
     from mirrord.model.row import ObjectRow
     from mirrord.settings import Mirror
 
 
-def status(config: ConfigOption = None, *, as_json: JsonOption = False) -> None:
-    """Keys by state, the oldest stale one, complete as of when, what keeps a mirror from calling.
+def status(
+    config: ConfigOption = None,
+    *,
+    watch: Annotated[bool, typer.Option("--watch", help="Look again and again, until Ctrl-C.")] = False,
+    every: Annotated[
+        str, typer.Option(metavar="DURATION", help="With --watch: how long to wait between two looks, at least.")
+    ] = "2s",
+    as_json: JsonOption = False,
+) -> None:
+    """Where each mirror stands. Is it complete, as of when, how many keys are stale, and what fails?"""
+    from mirrord.cli.watching import watched
 
-    --json: {"service": whether one works with this journal (null: this user may not know), "mirrors": […]}.
-    A mirror's "sources": how far its feed was read, and how old its newest event is (lag_s).
-    Exit 0: complete and fresh; 1: something is not.
-    """
-    from mirrord.journal.report import is_served, report
-
+    period = _period(every)
     loaded = load(config, need_secret=False)
-    url = loaded.settings.journal.url
+    if watch:
+        with failures_said():
+            raise typer.Exit(watched(lambda: look(loaded), document if as_json else None, period))
     with failures_said():
-        reports, served = report(url, [mirror.name for mirror in loaded.settings.mirror]), is_served(url)
-    reports = [_with_its_feed(each, mirror) for each, mirror in zip(reports, loaded.settings.mirror, strict=True)]
+        overview = look(loaded)
     if as_json:
         import orjson
 
-        document = {"service": served, "mirrors": [as_document(each) for each in reports]}
-        typer.echo(orjson.dumps(document).decode())
+        typer.echo(orjson.dumps(document(overview)).decode())
     else:
-        _print_table(reports)
-        if served is False:
-            typer.echo(UNSERVED)
-    raise typer.Exit(0 if all(each.complete for each in reports) else EXIT_NOT_FRESH)
+        from mirrord.cli.overview import show
+        from mirrord.cli.tables import console
+
+        show(overview, console())
+    raise typer.Exit(0 if overview.complete else EXIT_NOT_FRESH)
+
+
+def _period(text: str) -> timedelta:
+    from mirrord.setting_values import duration
+
+    try:
+        period = duration(text)
+    except ValueError as exc:
+        raise typer.BadParameter(f"{text!r} is not {exc}", param_hint="--every") from exc
+    return period
+
+
+def look(loaded: "Loaded") -> "Overview":
+    """How things stand now. Raises JournalUnavailable."""
+    from mirrord.cli.overview import REASONS_MOST, Overview
+    from mirrord.journal.report import failing, is_served, report
+    from mirrord.model.row import State
+
+    url, mirrors = loaded.settings.journal.url, loaded.settings.mirror
+    reports = report(url, [mirror.name for mirror in mirrors])
+    may_fail = (State.STALE, State.CLAIMED, State.PARKED)
+    return Overview(
+        at=datetime.now(UTC),
+        served=is_served(url),
+        mirrors=tuple(
+            (
+                _with_its_feed(each, mirror),
+                tuple(failing(url, each.mirror, REASONS_MOST)) if any(map(each.keys.__getitem__, may_fail)) else (),
+            )
+            for each, mirror in zip(reports, mirrors, strict=True)
+        ),
+    )
+
+
+def document(overview: "Overview") -> dict[str, Any]:
+    """As `--json` shows it; times are ISO 8601, UTC."""
+    return {
+        "service": overview.served,
+        "complete": overview.complete,
+        "at": iso(overview.at),
+        "mirrors": [
+            as_document(report) | {"failing": list(map(failing_document, failing))}
+            for report, failing in overview.mirrors
+        ],
+    }
 
 
 def _with_its_feed(report: "MirrorReport", mirror: "Mirror") -> "MirrorReport":
@@ -55,6 +106,7 @@ def as_document(report: "MirrorReport") -> dict[str, Any]:
     """One mirror as `--json` shows it; times are ISO 8601, UTC."""
     return {
         "mirror": report.mirror,
+        "complete": report.complete,
         "keys": {state.value: count for state, count in report.keys.items()},
         "kept": report.kept,
         "oldest_stale_key": report.oldest_stale_key,
@@ -64,6 +116,8 @@ def as_document(report: "MirrorReport") -> dict[str, Any]:
         "lost_reason": report.coverage.lost_reason,
         "conditions": [condition_document(each) for each in report.conditions],
         "sources": [source_document(each, datetime.now(UTC)) for each in report.sources],
+        "cdn_keys_waiting": report.untold,
+        "cdn_waiting_since": iso(report.untold_since),
     }
 
 
@@ -105,69 +159,21 @@ def row_document(row: "ObjectRow") -> dict[str, Any]:
     }
 
 
-def _print_table(reports: "list[MirrorReport]") -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def failing_document(failing: "Failing") -> dict[str, Any]:
+    """One reason why keys are not fresh, as `--json` shows it; `example` is one of them."""
+    from mirrord.decisions.statuses import meaning_of
 
-    from mirrord.model.row import State
-
-    now = datetime.now(UTC)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("mirror", overflow="fold")
-    for heading in ("fresh", "stale", "parked", "held", "kept"):
-        table.add_column(heading, justify="right")
-    table.add_column("oldest", justify="right")
-    table.add_column("complete", overflow="fold")
-    for each in reports:
-        table.add_row(
-            Text(each.mirror),
-            str(each.keys[State.FRESH]),
-            str(each.keys[State.STALE] + each.keys[State.CLAIMED]),
-            str(each.keys[State.PARKED]),
-            str(each.keys[State.HELD]),
-            str(each.kept),
-            _age(each.oldest_stale_since, now),
-            Text(_complete(each)),
-        )
-    Console(highlight=False).print(table)
-    if any(each.kept for each in reports):
-        typer.echo("kept: gone at the origin, left in the bucket (on_removed)")
-    if any(each.keys[State.HELD] for each in reports):
-        typer.echo("held: removals that wait, see `mirrord parked`")
-    for each in reports:
-        if each.coverage.lost_since is not None:
-            say(f"{each.mirror}: not complete: {each.coverage.lost_reason}")
-        say_conditions(each, now)
-        for cursor in each.sources:
-            newest = "" if cursor.event_at is None else f", newest event {_age(cursor.event_at, now)} ago"
-            say(f"{each.mirror}: {cursor.source}: read {_age(cursor.moved_at, now)} ago{newest}")
-
-
-def say_conditions(report: "MirrorReport", now: datetime) -> None:
-    """What keeps the mirror from calling, a sentence each."""
-    from mirrord.decisions.explaining import condition_in_words
-
-    for each in report.conditions:
-        say(f"{report.mirror}: {condition_in_words(each, now, served=report.served)}")
-
-
-def _complete(report: "MirrorReport") -> str:
-    as_of = report.coverage.complete_as_of
-    if report.coverage.lost_since is not None:
-        return f"not since {report.coverage.lost_since:%m-%d %H:%M:%S}Z"
-    return f"as of {as_of:%m-%d %H:%M:%S}Z" if as_of else "not yet"
-
-
-def _age(since: datetime | None, now: datetime) -> str:
-    if since is None:
-        return "-"
-    seconds = max(0, int((now - since).total_seconds()))
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds // size}{unit}"
-    return f"{seconds}s"
+    row = failing.example
+    return {
+        "state": failing.state.value,
+        "keys": failing.keys,
+        "since": iso(failing.since),
+        "status": row.last_status,
+        "means": None if row.last_status is None else meaning_of(row.last_status).says,
+        "outcome": row.last_outcome.value if row.last_outcome else None,
+        "errors_differ": failing.errors_differ,
+        "example": row_document(row),
+    }
 
 
 def iso(at: datetime | None) -> str | None:

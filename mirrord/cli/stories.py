@@ -3,12 +3,14 @@
 import difflib
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from mirrord.cli import completing
 from mirrord.cli.settings import EXIT_NOT_FRESH, failures_said, load, mirror_named
 
 if TYPE_CHECKING:
@@ -17,7 +19,14 @@ if TYPE_CHECKING:
     from mirrord.model.condition import Condition
     from mirrord.settings import Mirror
 
-KeysArgument = Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Whole keys, with the key_prefix.")]
+MirrorArgument = Annotated[
+    str, typer.Argument(metavar="MIRROR", help="The mirror's name in the settings.", autocompletion=completing.mirrors)
+]
+_KEYS = "Whole keys, with the key_prefix."
+KeysArgument = Annotated[list[str] | None, typer.Argument(metavar="KEY", help=_KEYS, autocompletion=completing.keys)]
+ParkedKeysArgument = Annotated[
+    list[str] | None, typer.Argument(metavar="KEY", help=_KEYS, autocompletion=completing.parked_keys)
+]
 UNSERVED = "no service works with this journal"
 NAMED_MOST = 20
 """Keys that a person is shown of many; `--json` has all."""
@@ -33,23 +42,14 @@ def ask(
     as_json: bool,
 ) -> None:
     """Ask it of the journal and say what was done. Exits 1 when a named key was left, 2 when it is not clear which."""
-    import asyncio
-
     from mirrord.journal.report import conditions_of, is_served, known_of
-    from mirrord.journal.store import Journal
 
     if every == bool(keys):
         raise typer.BadParameter("give at least one key, or --all, and not both", param_hint="KEY")
     loaded = load(config, need_secret=False)
     chosen, url = mirror_named(mirror, loaded), loaded.settings.journal.url
     with failures_said():
-        journal = Journal(url)
-        journal.open()
-        try:
-            asking = journal.retry if wish == "retry" else journal.refresh
-            asked = asyncio.run(asking(chosen.name, keys and [whole_text(key) for key in keys], datetime.now(UTC)))
-        finally:
-            journal.close()
+        asked = _asked(url, wish, chosen.name, keys and [whole_text(key) for key in keys])
         prefixed = [chosen.key_prefix + each.key for each in asked.named if each.state is None]
         meant = known_of(url, chosen.name, prefixed) if chosen.key_prefix else set()
         kept, served = conditions_of(url, chosen.name), is_served(url)
@@ -59,13 +59,35 @@ def ask(
 
         typer.echo(orjson.dumps(_asked_document(chosen.name, asked, hints)).decode())
     else:
-        typer.echo(f"{chosen.name}: {_asked_in_words(wish, asked)}")
+        from mirrord.cli import tables
+
+        tables.say(f"{chosen.name}: {_asked_in_words(wish, asked)}")
         say_held(chosen.name, kept, served=served)
         if served is False and asked.taken:
-            typer.echo(f"mirrord: {UNSERVED}: nothing is asked for before one runs", err=True)
-        for each in asked.named:
-            typer.echo(f"mirrord: {each.key!r} {hints[each.key]}", err=True)
+            tables.say(f"mirrord: {UNSERVED}: nothing is asked before one runs", err=True)
+        for key, hint in hints.items():
+            tables.say_with(f"mirrord: {key!r} {hint.says}", hint.command, whole=[repr(key), *hint.keys], err=True)
     raise typer.Exit(EXIT_NOT_FRESH if asked.named else 0)
+
+
+def _asked(url: str, wish: str, mirror: str, keys: list[str] | None) -> "Asked":
+    """What became of it; a journal that does not exist yet is not made: it would be the wrong user's."""
+    import asyncio
+
+    from mirrord.journal.asking import Asked, Left, LeftKey
+    from mirrord.journal.report import is_empty
+    from mirrord.journal.store import Journal
+
+    if is_empty(url):
+        unknown = tuple(LeftKey(key, Left.UNKNOWN, None) for key in keys or ())
+        return Asked(left={Left.UNKNOWN: len(unknown)} if unknown else {}, named=unknown)
+    journal = Journal(url)
+    journal.open()
+    try:
+        asking = journal.retry if wish == "retry" else journal.refresh
+        return asyncio.run(asking(mirror, keys, datetime.now(UTC)))
+    finally:
+        journal.close()
 
 
 def _asked_in_words(wish: str, asked: "Asked") -> str:
@@ -86,29 +108,43 @@ def _asked_in_words(wish: str, asked: "Asked") -> str:
     return ", ".join(parts)
 
 
-def _hint(left: "LeftKey", mirror: "Mirror", known: set[str]) -> str:
-    """Why a key was left, and what would do instead."""
+@dataclass(frozen=True, slots=True)
+class _Hint:
+    """Why a key was left, and what to type instead."""
+
+    says: str
+    command: str | None = None
+    keys: tuple[str, ...] = ()
+    """The other keys in it, as they stand there."""
+
+    def __str__(self) -> str:
+        return self.says if self.command is None else f"{self.says}: {self.command}"
+
+
+def _hint(left: "LeftKey", mirror: "Mirror", known: set[str]) -> _Hint:
     from mirrord.decisions.explaining import command
     from mirrord.journal.asking import Left
     from mirrord.model.row import State
 
     match left.why:
         case Left.UNKNOWN if mirror.key_prefix + left.key in known:
-            return f"is unknown; {mirror.key_prefix + left.key!r} is not: give keys whole, with the key_prefix"
+            meant = repr(mirror.key_prefix + left.key)
+            return _Hint(f"is unknown; {meant} is not: give keys whole, with the key_prefix", keys=(meant,))
         case Left.UNKNOWN:
-            return f"is unknown: {why_unknown(left.key, mirror)}"
+            return _Hint(f"is unknown: {why_unknown(left.key, mirror)}")
         case Left.HELD | Left.NOT_PARKED if left.state is State.HELD:
-            return f"is a removal that is held: {command('release', mirror.name)}"
+            return _Hint("is a removal that is held", command("release", mirror.name))
         case Left.NOT_PARKED:
             state = left.state.value if left.state else "unknown"
-            return f"is not parked but {state}; to have it asked for: {command('refresh', mirror.name, left.key)}"
+            refresh = command("refresh", mirror.name, left.key)
+            return _Hint(f"is not parked but {state}; to have it asked for", refresh)
         case Left.GONE if left.state is State.PARKED:
-            return f"is a removal that is parked: {command('retry', mirror.name, left.key)}"
+            return _Hint("is a removal that is parked", command("retry", mirror.name, left.key))
         case Left.GONE | Left.HELD:
-            return "is gone at the origin: there is nothing to refresh"
+            return _Hint("is gone at the origin: there is nothing to refresh")
 
 
-def _asked_document(mirror: str, asked: "Asked", hints: dict[str, str]) -> dict[str, Any]:
+def _asked_document(mirror: str, asked: "Asked", hints: "dict[str, _Hint]") -> dict[str, Any]:
     from mirrord.model.row import State
 
     return {
@@ -121,7 +157,7 @@ def _asked_document(mirror: str, asked: "Asked", hints: dict[str, str]) -> dict[
                 "key": each.key,
                 "why": each.why.value,
                 "state": each.state.value if each.state else None,
-                "hint": hints[each.key],
+                "hint": str(hints[each.key]),
             }
             for each in asked.named
         ],
@@ -130,47 +166,33 @@ def _asked_document(mirror: str, asked: "Asked", hints: dict[str, str]) -> dict[
 
 def say_held(mirror: str, kept: "Iterable[Condition]", *, served: bool | None) -> None:
     """That Kodo refuses all of the mirror, if it does: until that ends, no single key matters."""
+    say_conditions(mirror, (each for each in kept if each.name == "held"), served=served)
+
+
+def say_conditions(mirror: str, kept: "Iterable[Condition]", *, served: bool | None) -> None:
+    """What keeps the mirror from calling, a sentence each."""
+    from mirrord.cli.tables import say
     from mirrord.decisions.explaining import condition_in_words
 
     for each in kept:
-        if each.name == "held":
-            say(f"{mirror}: {condition_in_words(each, datetime.now(UTC), served=served)}")
+        said = condition_in_words(each, datetime.now(UTC), served=served)
+        say(f"{mirror}: {said}", whole=[f"X-Reqid {each.reqid}"] if each.reqid else ())
 
 
-def say(line: str, indent: int = 0) -> None:
-    """Print it, as wide as the terminal; what does not fit stands indented below."""
-    from rich.console import Console
-    from rich.text import Text
+def tell(title: str, passages: "Sequence[Passage]", whole: Iterable[str] = ()) -> None:
+    """Print them; what is to be typed can be typed as it stands there, and the `whole` parts are kept together."""
+    from mirrord.cli.tables import say, say_typed, width, wrapped
 
-    console = Console()
-    width = max(20, console.width - indent - 4)
-    for number, wrapped in enumerate(Text(line).wrap(console, width)):
-        typer.echo(" " * (indent + 4 * (number > 0)) + wrapped.plain.rstrip())
-
-
-def tell(title: str, passages: "Sequence[Passage]") -> None:
-    """Print them, as wide as the terminal; what is to be typed stays on one line."""
-    from rich.console import Console
-    from rich.text import Text
-
-    console = Console()
-    typer.echo(title)
+    say(title, whole=whole)
     for passage in passages:
         typer.echo(f"\n{passage.heading}")
         for line in passage.lines:
             indent = 2 + len(line) - len(line.lstrip())
             if line.lstrip().startswith("mirrord "):
-                typer.echo(" " * indent + line.lstrip())
+                say_typed(line.lstrip(), indent)
                 continue
-            for wrapped in Text(line.lstrip()).wrap(console, max(20, console.width - indent)):
-                typer.echo(" " * indent + wrapped.plain.rstrip())
-
-
-def asked_at(reqid: str | None) -> datetime | None:
-    """When the call of that X-Reqid reached Kodo, by Kodo's clock; None: it does not tell."""
-    from mirrord.kodo import reqid as reqids
-
-    return reqids.asked_at(reqid) if reqid else None
+            for each in wrapped(line.lstrip(), width(), indent, whole, hang=0):
+                typer.echo(each)
 
 
 def whole_text(key: str) -> str:

@@ -47,7 +47,7 @@ def test_a_kodo_that_does_not_answer_is_an_error(config: Path) -> None:
     assert "no mistake in the file itself, but see below" in ended.stdout
     assert "usable" not in ended.stdout
     assert re.search(r"docs +stat +ERROR +could not be asked", ended.stdout)
-    assert ended.stdout.count("see what is between this machine and Kodo") == 1
+    assert " ".join(ended.stdout.split()).count("see what is between this machine and Kodo") == 1
     assert "docs, credentials, mirror source, stat: " in ended.stdout
     assert "console" not in ended.stdout
     assert ended.stderr == ""

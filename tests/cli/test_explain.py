@@ -1,6 +1,7 @@
 """`mirrord explain`: the story from a journal to a terminal, for programs, and of a key that there is not."""
 
 import json
+import subprocess
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from datetime import timedelta
@@ -82,14 +83,19 @@ def test_it_fits_80_columns_and_nothing_in_it_moves_the_cursor(config: Path, led
     assert r"\x1b[2J中文错误" + "出错了" * 60 + "x" * 200 in "".join(line.strip() for line in lines)
 
 
-def test_what_is_to_be_typed_stays_on_one_line(config: Path, ledger: Ledger) -> None:
-    key = "www/" + "long " * 30
+def test_what_is_to_be_typed_is_what_a_shell_reads(config: Path, ledger: Ledger) -> None:
+    key = "www/" + "it's long " * 15
     ledger.record(change(key))
     ledger.settle(*(ended(row, Park(), 1, status=404) for row in ledger.claim(0)))
 
     told = asked(config, "explain", "docs", key)
 
-    assert f"    mirrord retry docs '{key}'" in told.stdout.splitlines()
+    typed = told.stdout.partition("It waits for you:\n")[2].partition("  A new version")[0]
+    said = subprocess.run(
+        ["bash", "-c", "mirrord() { printf '%s\\0' \"$@\"; };" + typed], capture_output=True, text=True, check=True
+    )
+    assert max(map(cell_len, told.stdout.splitlines())) <= 80
+    assert said.stdout.split("\0") == ["retry", "docs", key, ""]
 
 
 def test_what_keeps_the_mirror_and_what_may_be_missing_is_told(config: Path, ledger: Ledger) -> None:
@@ -195,10 +201,10 @@ def test_while_a_service_works_it_is_told_when_it_asks(config: Path, ledger: Led
 def test_a_path_on_disk_is_told_with_its_key(config: Path, ledger: Ledger) -> None:
     ledger.record(change("www/guide/intro.txt"))
 
-    known = asked(config, "explain", "docs", f"{config.parent}/guide/../guide/intro.txt")
+    known = asked(config, "explain", "docs", f"{config.parent}/guide/../guide/intro.txt", columns=250)
     unknown = asked(config, "explain", "docs", f"{config.parent}/none.txt", "--json")
-    elsewhere = asked(config, "explain", "docs", f"{config.parent.parent}/none.txt")
-    root = asked(config, "explain", "docs", f"{config.parent}/")
+    elsewhere = asked(config, "explain", "docs", f"{config.parent.parent}/none.txt", columns=250)
+    root = asked(config, "explain", "docs", f"{config.parent}/", columns=250)
 
     assert (known.exit_code, known.stdout) == (1, "")
     reason, alike = known.stderr.splitlines()
@@ -232,7 +238,7 @@ def test_an_unknown_key_is_told_with_the_reason_and_with_keys_like_it(
 ) -> None:
     ledger.record(*(change(f"www/{name}") for name in ("guide/intro.txt", "a", "z")))
 
-    told = asked(config, "explain", mirror, key)
+    told = asked(config, "explain", mirror, key, columns=200)
 
     assert (told.exit_code, told.stdout) == (1, "")
     first, *others = told.stderr.splitlines()

@@ -39,6 +39,8 @@ def test_what_was_wrong_with_a_key_cannot_steer_a_terminal(place: Place) -> None
     ended = place.once()
 
     assert ended.out.splitlines()[0] == "docs: 1 parked"
-    assert ended.out.splitlines()[1].startswith(
-        r"  parked  'a\x1b[2J.txt'  origin-missing: 404, the origin has no such resource: gone\x1b[2J (reqid "
+    assert " ".join(ended.out.split()).startswith(
+        r"docs: 1 parked parked 'a\x1b[2J.txt' origin-missing: 404, the origin has no such resource: gone\x1b[2J "
     )
+    assert ended.out.splitlines()[-1] == "docs: what to do about these: mirrord parked docs"
+    assert max(map(len, ended.out.splitlines())) <= 80

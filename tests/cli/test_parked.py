@@ -170,7 +170,8 @@ def test_status_says_under_its_table_what_keeps_a_mirror_from_calling(config: Pa
 
     shown = mirrord(config, "status")
 
-    held, breaker, service = shown.stdout.splitlines()[-3:]
+    service, held, breaker, _, heading, advice = shown.stdout.splitlines()[-6:]
+    assert (heading, advice.strip()) == ("what to type next", "mirrord check --online")
     assert shown.exit_code == 1
     assert held.startswith(
         "docs: when it last ran: Kodo refuses the account or the bucket since 2026-01-01 00:00:03Z ("
@@ -199,7 +200,8 @@ def test_status_of_a_service_that_works_says_what_it_does_next(config: Path, led
     lock.release()
     after = mirrord(config, "status", "--json")
 
-    assert shown.stdout.splitlines()[-1].endswith("next try 2057-09-09 01:46:40Z, or at once after a restart")
+    (held,) = [line for line in shown.stdout.splitlines() if line.startswith("docs: Kodo refuses")]
+    assert held.endswith("next try 2057-09-09 01:46:40Z, or at once after a restart")
     assert (json.loads(told.stdout)["service"], json.loads(after.stdout)["service"]) == (True, False)
 
 

@@ -48,7 +48,7 @@ def ledger(config: Path) -> Iterator[Ledger]:
     ledger.close()
 
 
-UNSERVED = "mirrord: no service works with this journal: nothing is asked for before one runs\n"
+UNSERVED = "mirrord: no service works with this journal: nothing is asked before one runs\n"
 STATES = {
     "fresh": "fresh",
     "parked": "parked",
@@ -61,7 +61,7 @@ STATES = {
 
 
 def test_every_key_that_the_origin_has_is_made_due(config: Path, ledger: Ledger) -> None:
-    ended = asked(config, "refresh", "docs", "--all")
+    ended = asked(config, "refresh", "docs", "--all", columns=200)
 
     assert (ended.exit_code, ended.stderr) == (0, UNSERVED)
     assert ended.stdout == (

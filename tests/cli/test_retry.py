@@ -11,7 +11,7 @@ from mirrord.model.step import Done, Park
 from tests.cli.asking import asked, settings_in
 from tests.journal.ledger import DELETE, Ledger, change, ended
 
-UNSERVED = "mirrord: no service works with this journal: nothing is asked for before one runs\n"
+UNSERVED = "mirrord: no service works with this journal: nothing is asked before one runs\n"
 STATES = {"www/a 中.txt": "parked", "www/b.txt": "parked", "www/ok.txt": "fresh", "www/new.txt": "stale"}
 
 
@@ -49,7 +49,7 @@ def test_the_named_keys_are_made_due_and_no_others(config: Path, ledger: Ledger)
 
 
 def test_keys_that_are_not_parked_or_not_known_are_named_and_the_rest_is_done(config: Path, ledger: Ledger) -> None:
-    ended = asked(config, "retry", "docs", "www/b.txt", "www/ok.txt", "b.txt", "www/none~", "www/x\x1b[2J")
+    ended = asked(config, "retry", "docs", "www/b.txt", "www/ok.txt", "b.txt", "www/none~", "www/x\x1b[2J", columns=200)
 
     assert (ended.exit_code, ended.stdout) == (1, "docs: 1 key made due\n")
     assert ended.stderr.splitlines() == [
