@@ -5,7 +5,7 @@ VENV := .venv
 WORKERS ?= 6
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test bench lint clean
+.PHONY: demo test bench docs lint clean
 
 demo: $(STAMP)
 	$(VENV)/bin/mirrord demo
@@ -15,10 +15,14 @@ test: $(STAMP)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(VENV)/bin/python -m pytest -n $(WORKERS)
+	$(VENV)/bin/python -m pytest -n $(WORKERS) --dist worksteal
 
 bench: $(STAMP)
 	$(VENV)/bin/python -m bench
+
+# docs/settings.md from the models and config.example.toml; the tests say when it is older than those
+docs: $(STAMP)
+	$(VENV)/bin/python -m docs.reference
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mirrord needs Python 3.11 or newer; try: make PYTHON=python3.12")'
