@@ -7,7 +7,7 @@ import argparse
 import signal
 import sys
 
-from bench import calls, feeds, latency, million, scan, throttle
+from bench import calls, feeds, latency, million, scan, soak, throttle
 from bench.process import BenchFailed, Skipped
 from bench.report import RESULTS, machine
 
@@ -18,6 +18,7 @@ BENCHMARKS = {
     "million": million,
     "throttle": throttle,
     "feeds": feeds,
+    "soak": soak,
 }
 
 
